@@ -1,0 +1,96 @@
+"""Families of p(x|z). A likelihood's `forward` maps a decoder's raw output, (..., *shape, arity), to a distribution with
+event `shape`. Each is a normalised density or mass over x."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent
+
+from vae_lab.distributions import SelfScaledGaussian, diagonal
+from vae_lab.settings import Momentum, Positive
+from vae_lab.traits import Traits
+
+
+class BernoulliLikelihood(nn.Module):
+    """p(x_i = 1 | z) = sigmoid(raw_i). For binary x only: on grey values the cross-entropy is no likelihood."""
+
+    arity = 1
+    traits = Traits(
+        needs={
+            "binary_x": "a Bernoulli likelihood is a probability of binary values only "
+            "(choose dataset.binarization=dynamic, static or threshold, or likelihood=gaussian)"
+        }
+    )
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.event_dims = len(shape)
+
+    def forward(self, raw: Tensor) -> Distribution:
+        return Independent(Bernoulli(logits=raw.squeeze(-1), validate_args=False), self.event_dims, validate_args=False)
+
+
+class GaussianLikelihood(nn.Module):
+    """p(x|z) = N(raw, sigma^2 I) with sigma given. sigma = 1 is the "mean squared error" VAE, normaliser included."""
+
+    arity = 1
+
+    def __init__(self, shape: Sequence[int], sigma: Positive = 1.0) -> None:
+        super().__init__()
+        self.event_dims = len(shape)
+        self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
+
+    def forward(self, raw: Tensor) -> Distribution:
+        loc = raw.squeeze(-1)
+        return diagonal(loc, self.log_sigma.expand_as(loc), self.event_dims)
+
+
+class SharedGaussianLikelihood(nn.Module):
+    """p(x|z) = N(raw, sigma^2 I) with one sigma for all pixels, learned by gradient (Rybkin et al. 2021, section 3).
+
+    Arguments:
+        sigma: its value at the start.
+    """
+
+    arity = 1
+
+    def __init__(self, shape: Sequence[int], sigma: Positive = 1.0) -> None:
+        super().__init__()
+        self.event_dims = len(shape)
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
+
+    def forward(self, raw: Tensor) -> Distribution:
+        loc = raw.squeeze(-1)
+        return diagonal(loc, self.log_sigma.expand_as(loc), self.event_dims)
+
+
+class OptimalGaussianLikelihood(nn.Module):
+    """p(x|z) = N(raw, sigma^2 I) with sigma^2 the mean squared error itself (sigma-VAE, Rybkin et al. 2021, Eq. 5).
+
+    In training sigma is the best one for the batch; what is reported uses the running mean of those, a fixed number
+    that never sees the examples it is evaluated on.
+
+    Arguments:
+        momentum: weight of the past in the running mean (a plain mean until it has 1 / (1 - momentum) batches).
+    """
+
+    arity = 1
+
+    def __init__(self, shape: Sequence[int], momentum: Momentum = 0.99) -> None:
+        super().__init__()
+        self.event_dims, self.momentum = len(shape), momentum
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, raw: Tensor) -> Distribution:
+        loc = raw.squeeze(-1)
+        if self.training:
+            return SelfScaledGaussian(loc, self.event_dims, on_scale=self._remember)
+        return diagonal(loc, (0.5 * self.variance.log()).expand_as(loc), self.event_dims)
+
+    @torch.no_grad()
+    def _remember(self, log_scale: Tensor) -> None:
+        self.batches += 1
+        self.variance.lerp_((2 * log_scale).exp(), (1 / self.batches).clamp(min=1 - self.momentum))

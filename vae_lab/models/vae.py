@@ -1,0 +1,64 @@
+"""The flat VAE: an encoder and a posterior give q(z|x), a decoder and a likelihood p(x|z), a prior p(z)."""
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, kl_divergence
+
+from vae_lab.distributions import per_dimension_kl
+from vae_lab.models.decoders import Decoder
+from vae_lab.models.terms import Batch, Terms
+
+
+class VAE(nn.Module):
+    r"""A latent-variable model and its amortised posterior (Kingma and Welling 2014; Rezende et al. 2014).
+
+    Arguments:
+        encoder: maps x, (B, *shape), to the raw parameters of q, (B, outputs).
+        parametrization: acts on location and log-scale before they become q.
+        posterior: maps raw parameters to q(z|x).
+        decoder: maps z, (..., k), and the likelihood to p(x|z).
+        likelihood: maps the decoder's raw output to p(x|z).
+        prior: gives p(z).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        parametrization: nn.Module,
+        posterior: nn.Module,
+        decoder: Decoder,
+        likelihood: nn.Module,
+        prior: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.parametrization, self.posterior = encoder, parametrization, posterior
+        self.decoder, self.likelihood, self.prior = decoder, likelihood, prior
+
+    def encode(self, x: Tensor) -> Distribution:
+        """q(z|x), batch (B,), event (k,)."""
+        return self.posterior(self.encoder(x), self.parametrization)
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x|z), batch z.shape[:-1], event `shape`."""
+        return self.decoder(z, self.likelihood)
+
+    def noise(self, batch_size: int, samples: int, generator: torch.Generator) -> Tensor:
+        """The noise of one step, (K, B, n). It is drawn outside `terms`, which is then a pure function."""
+        shape = (samples, batch_size, self.posterior.noise_dim)
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def terms(self, batch: Batch, noise: Tensor) -> Terms:
+        """The parts of the ELBO of each example, with one sample of z for each row of `noise`, (K, B, n)."""
+        q, p = self.encode(batch.x), self.prior()
+        z = self.posterior.reparametrize(q, noise)
+        rates = per_dimension_kl(q, p)
+        rate = rates.sum(-1) if rates is not None else _rate(q, p, z)
+        return Terms(-self.decode(z).log_prob(batch.x), rates, rate, z, q, p)
+
+
+def _rate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+    """KL(q || p), (B,): closed where torch has it registered, else the mean of log q - log p over the samples z."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return (q.log_prob(z) - p.log_prob(z)).mean(0)

@@ -1,0 +1,120 @@
+"""Who sets the weight of the rate at update t. A schedule's `forward(t)` is a plain number.
+
+A schedule is a function of t and of the length of the run alone, so that a resumed run goes on where it was. `settled`
+is the first update from which the weight stays as it is: models are selected only from there on.
+"""
+
+import math
+
+from torch import nn
+
+from vae_lab.settings import Count, Fraction, NonNegative, Updates
+from vae_lab.traits import Traits
+
+_WEIGHTED = Traits(needs={"additive_rate": "it weights the rate"})
+
+
+def updates(span: int | float, total: int) -> int:
+    """A span of training in updates: an int as it is, a float as a fraction of `total`.
+
+    Example:
+        >>> updates(0.25, 1000), updates(30, 1000)
+        (250, 30)
+    """
+    return span if isinstance(span, int) else max(1, round(span * total))
+
+
+class Constant(nn.Module):
+    """The same weight throughout. 1 is the ELBO; above, beta-VAE (Higgins et al. 2017, Eq. 4); below, a weaker pull to
+    the prior. With a Gaussian of variance s^2 fixed it acts as the variance beta * s^2."""
+
+    settled = 0
+
+    @classmethod
+    def traits_of(cls, value: float = 1.0) -> Traits:
+        return Traits() if value == 1 else _WEIGHTED
+
+    def __init__(self, value: NonNegative = 1.0) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, t: int) -> float:
+        return self.value
+
+
+class Linear(nn.Module):
+    r"""A straight line from `start` to `end` over `warmup`, then `end` (Bowman et al. 2016, section 3.1; Sonderby et al.
+    2016).
+
+    .. math:: \beta_t = b_0 + (b_1 - b_0) \min(1, t / T)
+    """
+
+    traits = _WEIGHTED
+
+    def __init__(
+        self, total_updates: int, warmup: Updates = 0.25, start: NonNegative = 0.0, end: NonNegative = 1.0
+    ) -> None:
+        super().__init__()
+        self.settled, self.start, self.end = updates(warmup, total_updates), start, end
+
+    def forward(self, t: int) -> float:
+        return self.start + (self.end - self.start) * min(1.0, t / self.settled)
+
+
+class Sigmoid(nn.Module):
+    r"""A logistic curve around `midpoint` (Bowman et al. 2016, section 3.1 and figure 2).
+
+    .. math:: \beta_t = \sigma\!\left(\frac{t - t_0}{w}\right)
+
+    It never is exactly 0 or 1; it counts as settled ten widths after the midpoint, 5e-5 below 1. `midpoint=2500
+    width=400` are the values of a widely used sentence VAE.
+    """
+
+    traits = _WEIGHTED
+
+    def __init__(self, total_updates: int, midpoint: Updates = 0.125, width: Updates = 0.0125) -> None:
+        super().__init__()
+        self.midpoint, self.width = updates(midpoint, total_updates), updates(width, total_updates)
+        self.settled = self.midpoint + 10 * self.width
+
+    def forward(self, t: int) -> float:
+        x = (t - self.midpoint) / self.width
+        return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+class Cosine(nn.Module):
+    r"""Half a cosine over `warmup`, then 1: :math:`\beta_t = \tfrac12 (1 - \cos \pi \min(1, t / T))`."""
+
+    traits = _WEIGHTED
+
+    def __init__(self, total_updates: int, warmup: Updates = 0.25) -> None:
+        super().__init__()
+        self.settled = updates(warmup, total_updates)
+
+    def forward(self, t: int) -> float:
+        return 0.5 * (1 - math.cos(math.pi * min(1.0, t / self.settled)))
+
+
+class Cyclical(nn.Module):
+    r"""A ramp from 0 to 1, repeated (Fu et al. 2019, Eqs. 6 and 7, with a linear ramp).
+
+    .. math:: \tau = \frac{t \bmod \lceil T / M \rceil}{T / M}, \qquad \beta_t = \min(1, \tau / R)
+
+    Arguments:
+        cycles: M, how many ramps there are in the run.
+        ratio: R, the part of a cycle that is ramp; the rest of it is at 1.
+
+    The learning rate is left alone (the paper's own script restarts it with each cycle, which confounds the two).
+    """
+
+    traits = _WEIGHTED
+
+    def __init__(self, total_updates: int, cycles: Count = 4, ratio: Fraction = 0.5) -> None:
+        super().__init__()
+        self.period, self.ratio = math.ceil(total_updates / cycles), ratio
+        self.length = total_updates / cycles
+        self.settled = (cycles - 1) * self.period + math.ceil(ratio * self.length)
+
+    def forward(self, t: int) -> float:
+        tau = (t % self.period) / self.length
+        return min(1.0, tau / self.ratio) if self.ratio > 0 and t < self.settled else 1.0

@@ -1,0 +1,47 @@
+"""Which estimator of log p(x) is trained. A bound's `forward(terms, beta, rate)` gives the loss, a scalar, nats per example.
+
+`samples` is how many z a training step draws for each example.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from vae_lab.estimators import importance_bound
+from vae_lab.models import Terms
+from vae_lab.settings import Count
+from vae_lab.traits import Traits
+
+RateTransform = Callable[[Terms], Tensor]
+
+
+class ELBO(nn.Module):
+    """Distortion + beta * T(rate), averaged over the batch (Kingma and Welling 2014, Eq. 3; beta: Higgins et al. 2017,
+    Eq. 4)."""
+
+    traits = Traits(provides=frozenset({"additive_rate"}))
+
+    def __init__(self, samples: Count = 1) -> None:
+        super().__init__()
+        self.samples = samples
+
+    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
+        return terms.distortion.mean() + beta * rate(terms)
+
+
+class IWAE(nn.Module):
+    """Minus the importance-weighted bound of `samples` draws (Burda et al. 2016, Eq. 8), as a value and as a gradient."""
+
+    traits = Traits(
+        forbids={
+            "additive_rate": "a bound on importance weights has no separate rate to weight or floor; the result "
+            "would be no bound"
+        }
+    )
+
+    def __init__(self, samples: Count = 5) -> None:
+        super().__init__()
+        self.samples = samples
+
+    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
+        return -importance_bound(terms.log_w).mean()

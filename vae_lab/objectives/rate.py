@@ -1,0 +1,69 @@
+"""What is done to the rate before it is weighted. A transform's `forward(terms)` gives a scalar, nats per example."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from vae_lab.models import Terms
+from vae_lab.settings import Count, NonNegative
+from vae_lab.traits import Traits
+
+Granularity = Literal["dim", "group", "total"]
+Reduction = Literal["batch", "example"]
+
+
+class Identity(nn.Module):
+    """The mean rate of the batch."""
+
+    def forward(self, terms: Terms) -> Tensor:
+        return terms.rate.mean()
+
+
+class FreeBits(nn.Module):
+    r"""No pressure on a rate below `nats` (Kingma et al. 2016, section 4, Eq. 15).
+
+    .. math:: \sum_g \max(\lambda, \mathbb E_{batch}[R_g])
+
+    Arguments:
+        nats: lambda, for each dimension, group or the total, as `granularity` says.
+        granularity: what has a floor: every latent (`dim`), every `group_size` latents in turn (`group`), or the sum.
+        reduction: `batch` floors the mean over the batch (the paper's); `example` floors each example and then takes
+            the mean (with `dim`: FBP of Li et al. 2019), which is never less.
+        group_size: latents a group, for granularity `group`.
+
+    The floored value is trained only; what is reported is the rate itself.
+    """
+
+    @classmethod
+    def traits_of(cls, granularity: Granularity = "dim", reduction: Reduction = "batch", **_: object) -> Traits:
+        needs = {"additive_rate": "it floors the rate"}
+        if granularity != "total":
+            needs["rate_per_dim"] = f"granularity={granularity} floors the rates of single latents"
+        if reduction == "batch":
+            needs["whole_batch"] = "reduction=batch floors the mean over the whole batch"
+        return Traits(needs=needs)
+
+    def __init__(
+        self,
+        nats: NonNegative = 0.25,
+        granularity: Granularity = "dim",
+        reduction: Reduction = "batch",
+        group_size: Count = 4,
+    ) -> None:
+        super().__init__()
+        self.nats, self.granularity, self.reduction, self.group_size = nats, granularity, reduction, group_size
+
+    def forward(self, terms: Terms) -> Tensor:
+        rates = self._groups(terms)
+        if self.reduction == "batch":
+            return rates.mean(0).clamp(min=self.nats).sum()
+        return rates.clamp(min=self.nats).sum(-1).mean()
+
+    def _groups(self, terms: Terms) -> Tensor:
+        """The rates that have a floor each, (B, G)."""
+        if self.granularity == "total":
+            return terms.rate.unsqueeze(-1)
+        assert terms.rates is not None
+        if self.granularity == "dim":
+            return terms.rates
+        return terms.rates.unflatten(-1, (-1, self.group_size)).sum(-1)

@@ -1,0 +1,154 @@
+"""Run directories: where a run lives, who holds it, what it says. They are the only truth; the rest is read from them.
+
+A directory is `runs/<study>/<signature>/`, named by what can change the trained model and never by a timestamp.
+"""
+
+import contextlib
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+RESULT, CONFIG, PLAN, HISTORY, LOG = "result.json", "config.yaml", "plan.json", "metrics.csv", "run.log"
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a kill at any moment, finds the old content or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(content: Any) -> str:
+    """JSON with null for every number that is not finite."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+class Damaged(Exception):
+    """A file of a run directory that cannot be what was written there."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds one object. Errors: `Damaged` if it holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise Damaged(f"{path} is damaged: it holds no object")
+    return content
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def signature(self) -> str:
+        return self.path.name
+
+    def result(self) -> dict[str, Any] | None:
+        """The content of `result.json`, or None if the run has not ended. Errors: `Damaged`."""
+        path = self.path / RESULT
+        if not path.exists():
+            return None
+        content = read_json(path)
+        missing = {"signature", "status", "metrics", "settings"} - set(content)
+        if missing:
+            raise Damaged(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
+        return content
+
+    def history(self) -> list[tuple[int, int, str, float]]:
+        """Rows (step, epoch, name, value) of `metrics.csv`; a last line cut by a kill is left out."""
+        path = self.path / HISTORY
+        if not path.exists():
+            return []
+        rows = []
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                with contextlib.suppress(ValueError):
+                    step, epoch, name, value = row
+                    rows.append((int(step), int(epoch), name, float(value)))
+        return rows
+
+    def state(self) -> str:
+        """`completed`, `failed`, `damaged`, `running` (claimed by a live process), `cut` (begun, can be resumed) or
+        `new`."""
+        try:
+            result = self.result()
+        except Damaged:
+            return "damaged"
+        if self.is_claimed():
+            return "running"
+        if result is not None:
+            return str(result["status"])
+        return "cut" if (self.path / CONFIG).exists() else "new"
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.path / ".claim")
+
+    def is_claimed(self) -> bool:
+        if not (self.path / ".claim").exists():
+            return False
+        try:
+            with self._lock().acquire(timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
+
+    @contextlib.contextmanager
+    def claim(self, on_wait: str | None = None) -> Iterator[None]:
+        """Holds the run for this process; waits while another one does. The claim dies with its process, also when that
+        is killed, since the operating system holds the lock."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = self._lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait:
+                print(on_wait, flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def find_runs(path: Path) -> list[RunDirectory]:
+    """Every run directory at or below `path`, in the order of their names."""
+    if (path / CONFIG).exists() or (path / RESULT).exists():
+        return [RunDirectory(path)]
+    found = {file.parent for name in (CONFIG, RESULT) for file in path.glob(f"**/{name}")}
+    return [RunDirectory(directory) for directory in sorted(found)]
+
+
+def read_plan(study: Path) -> dict[str, Any] | None:
+    """The plan of a study's folder (`plan.json`: the study's own text, its cells and their signatures), if it has one."""
+    path = study / PLAN
+    return read_json(path) if path.exists() else None
