@@ -47,9 +47,10 @@ class VAE(nn.Module):
         shape = (samples, batch_size, self.posterior.noise_dim)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def terms(self, batch: Batch, noise: Tensor) -> Terms:
-        """The parts of the ELBO of each example, with one sample of z for each row of `noise`, (K, B, n)."""
-        q, p = self.encode(batch.x), self.prior()
+    def terms(self, batch: Batch, noise: Tensor, q: Distribution | None = None) -> Terms:
+        """The parts of the ELBO of each example, with one sample of z for each row of `noise`, (K, B, n). A posterior
+        that is known already may be given as `q`."""
+        q, p = q if q is not None else self.encode(batch.x), self.prior()
         z = self.posterior.reparametrize(q, noise)
         rates = per_dimension_kl(q, p)
         rate = rates.sum(-1) if rates is not None else _rate(q, p, z)

@@ -1,0 +1,28 @@
+"""A laboratory for variational autoencoders.
+
+    >>> import vae_lab
+    >>> config = vae_lab.compose("dataset=digits", "mitigation=free_bits")
+    >>> config.rate.granularity
+    'dim'
+
+`train(config)` runs it, `load(run_dir)` gives a finished run with its model, `results(path)` a table of runs.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vae_lab.config import compose as compose
+    from vae_lab.report import results as results
+    from vae_lab.run import load as load
+    from vae_lab.run import train as train
+
+_PLACES = {"compose": "config", "train": "run", "load": "run", "results": "table"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use, so that `vae-lab --help` does not wait for torch."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'vae_lab' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"vae_lab.{_PLACES[name]}"), name)

@@ -1,0 +1,79 @@
+"""From checked settings to objects. A constructor is given its settings, and whatever it asks for by name of what the lab
+knows: the shape of x, the number of latents, the length of the run."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+
+from vae_lab.data.dataset import Spec
+from vae_lab.errors import RequestError
+from vae_lab.models import VAE
+from vae_lab.objectives import Objective
+from vae_lab.training.module import total_updates
+
+Node = Mapping[str, Any]
+
+CONTEXT = frozenset(
+    "shape latent_dim outputs arity total_updates optimizer params directory run_dir run_name study_name run_config".split()
+)
+"""What a constructor may ask for by name; a config need not say it."""
+
+
+def locate(key: str, target: str) -> Callable[..., Any]:
+    """The class or function that a `_target_` names."""
+    try:
+        return get_object(target)
+    except Exception as error:  # Hydra wraps whatever the import raised
+        raise RequestError(f"{key}._target_: {target} cannot be imported: {str(error).splitlines()[0]}") from error
+
+
+def build(node: Node, **context: Any) -> Any:
+    """Builds a node: its own settings, and what its constructor asks for of the context."""
+    target = locate("", str(node["_target_"]))
+    wanted = inspect.signature(target).parameters
+    given = {name: value for name, value in context.items() if name in wanted and name not in node}
+    try:
+        return instantiate(dict(node), **given, _convert_="all")
+    except Exception as error:  # Hydra wraps a constructor's own error, whose text is the clear one
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError):
+            raise RequestError(str(cause)) from error
+        raise
+
+
+def build_model(settings: Node, spec: Spec) -> VAE:
+    """The model: the posterior says how much the encoder must give, the likelihood how much the decoder must."""
+    common: dict[str, Any] = {"shape": list(spec.shape), "latent_dim": settings["latent_dim"]}
+    posterior = build(settings["posterior"], **common)
+    likelihood = build(settings["likelihood"], **common)
+    return VAE(
+        encoder=build(settings["encoder"], **common, outputs=posterior.outputs),
+        parametrization=build(settings["parametrization"], **common),
+        posterior=posterior,
+        decoder=build(settings["decoder"], **common, arity=likelihood.arity),
+        likelihood=likelihood,
+        prior=build(settings["prior"], **common),
+    )
+
+
+def build_objective(settings: Node, updates: int) -> Objective:
+    """The objective of a run of so many updates."""
+    common = {"latent_dim": settings["latent_dim"], "total_updates": updates}
+    bound, beta, rate = (build(settings[key], **common) for key in ("bound", "beta", "rate"))
+    return Objective(bound, beta, rate, [build(node, **common) for node in settings["regularizer"].values()])
+
+
+def updates_of(settings: Node, spec: Spec) -> int:
+    """How many updates a run takes."""
+    trainer, size = settings["trainer"], spec.sizes["train"]
+    batches = max(1, size // settings["batch_size"])
+    limits = trainer.get("max_epochs"), trainer.get("max_steps")
+    return total_updates(*limits, batches, trainer.get("accumulate_grad_batches", 1))
+
+
+def spec_of(settings: Node) -> Spec:
+    """The spec that a run has recorded in its config."""
+    recorded = settings["spec"]
+    return Spec(tuple(recorded["shape"]), recorded["kind"], dict(recorded["sizes"]), recorded["labels"])

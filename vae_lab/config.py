@@ -1,0 +1,253 @@
+"""Composing a config. Everything that depends on Hydra's version is in this file."""
+
+import argparse
+import contextlib
+import functools
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vae_lab.errors import RequestError, listed, nearest
+
+ENTRY_POINT = "vae_lab.conf"
+_TARGET = re.compile(r"^\s*_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+
+
+def packaged(name: str) -> Path:
+    """The folder `conf` or `experiments`: inside an installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / f"_{name}"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
+
+
+def plugin_directories() -> list[Path]:
+    """Folders of options that other installed packages add by an entry point `vae_lab.conf = "package.folder"`."""
+    return [_package_directory(point.value) for point in entry_points(group=ENTRY_POINT)]
+
+
+def _package_directory(value: str) -> Path:
+    """The folder of `package.folder`, found without importing anything below the top package."""
+    top, *rest = value.replace(":", ".").split(".")
+    found = importlib.util.find_spec(top)
+    if found is None or not found.submodule_search_locations:
+        raise RequestError(f"the entry point {ENTRY_POINT} = '{value}' names no installed package")
+    return Path(next(iter(found.submodule_search_locations))).joinpath(*rest)
+
+
+class VaeLabSearchPath(SearchPathPlugin):
+    """Puts the options of other packages on Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for directory in plugin_directories():
+            search_path.append("vae_lab.conf", f"file://{directory}")
+
+
+def register() -> None:
+    """Makes our search path plugin known; harmless when repeated."""
+    plugins = Plugins.instance()
+    if VaeLabSearchPath not in plugins.discover(SearchPathPlugin):
+        plugins.register(VaeLabSearchPath)
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra initialised on our config folder, and as it was before afterwards."""
+    register()
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(packaged("conf")), version_base="1.3", job_name="vae-lab"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The config of `vae-lab train OVERRIDES`, as from the command line.
+
+    Errors: `RequestError` for an unknown group, option or key, or a word that does not parse.
+
+    Example:
+        >>> compose("prior=mixture", "prior.components=3").prior.components
+        3
+    """
+    with _hydra():
+        return compose_here(list(overrides))
+
+
+def compose_here(overrides: list[str]) -> DictConfig:
+    """`compose` where Hydra is initialised already: many points of a grid share one initialisation."""
+    try:
+        cfg = hydra_compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(_explain(error, overrides)) from error
+    with _unlocked(cfg):
+        cfg.overrides = [word for word in overrides if not word.startswith("hydra.")]
+    return cfg
+
+
+@contextlib.contextmanager
+def _unlocked(cfg: DictConfig) -> Iterator[None]:
+    OmegaConf.set_struct(cfg, False)
+    yield
+    OmegaConf.set_struct(cfg, True)
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Plain nested dicts, lists and values. Errors: `RequestError` for an interpolation that has no value."""
+    try:
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise RequestError(_first_line(error)) from error
+    assert isinstance(settings, dict)
+    settings.pop("hydra", None)
+    return {str(key): value for key, value in settings.items()}
+
+
+# ---- grids
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
+    return get_args_parser().parse_args(list(argv))
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
+    parsed = parse_overrides(overrides)
+    hydra = [o.input_line or "" for o in parsed if o.key_or_group.startswith("hydra")]
+    batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
+    return [hydra + list(point) for batch in batches for point in batch]
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise RequestError(_first_line(error)) from error
+
+
+@contextlib.contextmanager
+def composer(config_dir: str | None = None) -> Iterator[Any]:
+    """`compose_here` with Hydra initialised once, for many points."""
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+    with _hydra():
+        yield lambda overrides: compose_here([*overrides, *extra])
+
+
+# ---- what options there are
+
+
+def option_directories(named: Sequence[str] = ()) -> list[Path]:
+    return [packaged("conf"), *plugin_directories(), *(Path(directory) for directory in named)]
+
+
+def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Every group and its options."""
+    found: dict[str, list[str]] = {}
+    for directory in option_directories(named):
+        for file in sorted(directory.glob("*/*.yaml")):
+            found.setdefault(file.parent.name, []).append(file.stem)
+    for group in ("experiment", "arm"):
+        with contextlib.suppress(OSError):
+            found[group] = [name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)]
+    return found
+
+
+@functools.cache
+def named_targets(named: tuple[str, ...] = ()) -> frozenset[str]:
+    """Every `_target_` that an option file on the search path names: the only things that a config may build."""
+    files = [file for directory in option_directories(named) for file in directory.glob("**/*.yaml")]
+    return frozenset(target for file in files for target in _TARGET.findall(file.read_text(encoding="utf-8")))
+
+
+def options_with(group: str, key: str) -> list[str]:
+    """The options of a group whose file has a key."""
+    found = []
+    for directory in option_directories():
+        for file in sorted(directory.glob(f"{group}/*.yaml")):
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and key in content:
+                found.append(file.stem)
+    return found
+
+
+# ---- error text
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _explain(error: BaseException, overrides: list[str]) -> str:
+    """One line for what Hydra said in several."""
+    text = str(error)
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+        group, option = match.groups()
+        known = groups().get(group, [])
+        return f"{group}={option}: no such option; allowed: {listed(known)}{nearest(option, known)}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return unknown_key(match.group(1), overrides)
+    if match := re.search(r"Could not append to config|Key '([^']+)' is not in struct", text):
+        return unknown_key(match.group(1) or "", overrides)
+    return _first_line(error)
+
+
+def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
+    """One line for a key that is not there: what the option has, which other option has it, the nearest name."""
+    head, _, rest = key.partition(".")
+    known_groups = groups()
+    top = [*known_groups, *top_level_keys()]
+    if head not in top or not rest:
+        return f"{key}: no such key or group; groups: {listed(known_groups)}{nearest(head, top)}"
+    chosen = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == head), None)
+    where = f"{head}={chosen}" if chosen else f"the chosen {head}"
+    others = options_with(head, rest.partition(".")[0])
+    if others:
+        return f"{key}: {where} has no such key; it belongs to {head}={' or '.join(others)}"
+    keys = {k for option in known_groups.get(head, []) for k in _option_keys(head, option)}
+    return f"{key}: no such key; {head} has {listed(keys) or 'none'}{nearest(rest, keys)}"
+
+
+def _option_keys(group: str, option: str) -> list[str]:
+    for directory in option_directories():
+        file = directory / group / f"{option}.yaml"
+        if file.exists():
+            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            return [key for key in content if not key.startswith("_") and key != "defaults"]
+    return []
+
+
+@functools.cache
+def top_level_keys() -> list[str]:
+    """The keys of the primary config that belong to no group."""
+    content = yaml.safe_load((packaged("conf") / "config.yaml").read_text(encoding="utf-8"))
+    return [key for key in content if key not in ("defaults", "hydra")]
+
+
+def option_of(group: str, target: str) -> str | None:
+    """The option of a group whose file names a target."""
+    for directory in option_directories():
+        for file in sorted(directory.glob(f"{group}/*.yaml")):
+            if target in _TARGET.findall(file.read_text(encoding="utf-8")):
+                return file.stem
+    return None

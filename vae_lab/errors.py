@@ -1,0 +1,28 @@
+"""What is told to a person who asked for something that cannot be done."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(ValueError):
+    """The request was wrong: one line that says what, where, what is allowed and what was probably meant. Exit code 2."""
+
+
+class RunFailed(RuntimeError):
+    """A run ended with an error. Exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest of the known names, or nothing.
+
+    Example:
+        >>> nearest("piror", ["prior", "rate"])
+        " (did you mean 'prior'?)"
+    """
+    close = difflib.get_close_matches(word, list(known), 1, 0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in order, with commas."""
+    return ", ".join(sorted(names))

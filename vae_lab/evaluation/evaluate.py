@@ -1,0 +1,98 @@
+"""Everything that is reported of a trained model."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+
+from vae_lab.evaluation.elbo import ElboMeter
+from vae_lab.evaluation.information import information
+from vae_lab.evaluation.nll import importance_nll
+from vae_lab.models import VAE, Batch
+from vae_lab.settings import Count, NonNegativeInt
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The settings of an evaluation. They have an identity of their own: changing one never retrains.
+
+    Arguments:
+        checkpoint: `last`, or `best` by val/elbo.
+        nll_samples: K, importance samples for each example.
+        elbo_samples: draws of z for each example in elbo, rate and distortion.
+        aggregate_samples: draws of z for each example in mutual information and marginal KL.
+        seed: of the evaluation's noise, the same for every run.
+        batch_size: examples at a time.
+        figures: whether to draw pictures.
+    """
+
+    checkpoint: Literal["last", "best"] = "last"
+    nll_samples: Count = 500
+    elbo_samples: Count = 1
+    aggregate_samples: Count = 1
+    seed: NonNegativeInt = 0
+    batch_size: Count = 256
+    figures: bool = True
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that can change a number."""
+        return {key: value for key, value in asdict(self).items() if key != "figures"}
+
+
+class Source(Protocol):
+    """A dataset, as far as an evaluation needs it."""
+
+    def batches(self, split: str, batch_size: int, device: torch.device | str = "cpu") -> Any: ...
+
+
+def evaluate(
+    model: VAE,
+    dataset: Source,
+    settings: Evaluation,
+    splits: tuple[str, ...] = ("val", "test"),
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The metrics of each split, named `split/metric`, and its lists: rate per dimension, variances of the posterior
+    means, size. The model is left in the mode in which it was."""
+    metrics: dict[str, float] = {}
+    details: dict[str, Any] = {}
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    for split in splits:
+        say(f"evaluating {split}: K = {settings.nll_samples}")
+        batches = list(dataset.batches(split, settings.batch_size, device=device))
+        figures, details[split] = _evaluate_split(model, batches, settings)
+        metrics |= {f"{split}/{name}": value for name, value in figures.items()}
+    model.train(was_training)
+    return metrics, details
+
+
+def _evaluate_split(model: VAE, batches: list[Batch], settings: Evaluation) -> tuple[dict[str, float], dict[str, Any]]:
+    meter = ElboMeter(settings.elbo_samples, settings.seed)
+    for index, batch in enumerate(batches):
+        meter.update(model, batch, index)
+    likelihood = importance_nll(model, batches, settings.nll_samples, settings.seed)
+    shared = information(model, batches, settings.aggregate_samples, settings.seed)
+    examples = meter.elbo.count
+    rate = float(meter.rate.mean)
+    figures = {
+        "elbo": float(meter.elbo.mean),
+        "elbo_se": float(meter.elbo.standard_error()),
+        "rate": rate,
+        "distortion": float(meter.distortion.mean),
+        "nll": float(likelihood.nll.mean()),
+        "nll_se": float(likelihood.nll.std() / examples**0.5),
+        "nll_tenth": float(likelihood.nll_tenth.mean()),
+        "ess": float(likelihood.effective_sample_size.mean()),
+        "active_units": meter.compute()["active_units"],
+        "mutual_information": shared.plug_in,
+        "mutual_information_se": shared.standard_error,
+        "marginal_kl": rate - shared.plug_in,
+    }
+    details = {
+        "examples": examples,
+        "rate_per_dimension": meter.rate_per_dimension(),
+        "variances": meter.means.variance().tolist(),
+    }
+    return figures, details

@@ -1,0 +1,49 @@
+"""Minus the log-likelihood of held-out examples, by importance sampling."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vae_lab.distributions import stream
+from vae_lab.estimators import LogMeanExp
+from vae_lab.models import VAE, Batch
+
+_BLOCK = 4096  # decoded examples at a time: what stays in cache on a CPU
+
+
+@dataclass(frozen=True)
+class NLL:
+    """Of each example, float64, shape (N,): -L_K, the same from the first K/10 samples, and the effective sample size."""
+
+    nll: Tensor
+    nll_tenth: Tensor
+    effective_sample_size: Tensor
+
+
+@torch.no_grad()
+def importance_nll(model: VAE, batches: Iterable[Batch], samples: int, seed: int = 0) -> NLL:
+    r"""The negated importance-weighted bound of each example (Burda et al. 2016, Eq. 8), nats.
+
+    .. math:: -L_K = -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
+
+    In expectation it is an upper bound of -log p(x) that falls with K. Samples are streamed in blocks, the encoder runs
+    once a batch, and the sum is kept in float64: memory does not grow with K.
+    """
+    parts = [_batch_nll(model, batch, samples, stream(seed, "nll", i, batch.x.device)) for i, batch in enumerate(batches)]
+    return NLL(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _batch_nll(model: VAE, batch: Batch, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    q, total, tenth = model.encode(batch.x), LogMeanExp(), None
+    first = max(1, samples // 10)
+    block = max(1, _BLOCK // len(batch.x))
+    while total.samples < samples:
+        stop = first if total.samples < first else samples
+        noise = model.noise(len(batch.x), min(block, stop - total.samples), generator)
+        total.update(model.terms(batch, noise, q).log_w)
+        if total.samples == first:
+            tenth = -total.compute()
+    assert tenth is not None
+    return -total.compute(), tenth, total.effective_sample_size()

@@ -1,0 +1,60 @@
+"""Pictures of what a model does: originals, reconstructions, reconstructions from another example's z, and samples."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vae_lab.distributions import stream_seed
+from vae_lab.models import VAE, Batch
+
+COLUMNS, ROWS, SCALE = 8, 2, 4
+
+
+@torch.no_grad()
+def panels(model: VAE, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+    """Images (n, channels, height, width) in [0, 1] by name, from the first 16 examples of `batch`.
+
+    `shuffled` decodes each example with the next one's z. Pixels are drawn with the same random numbers in both, so a
+    decoder that ignores z gives the very same picture. `samples` decodes the same z for every model with the same prior.
+    Where the pixels are independent given z the mean of p(x|z) is shown, else a sample.
+    """
+    x = batch.x[: COLUMNS * ROWS]
+    z = model.encode(x).mean
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(seed, "panel prior"))
+        prior_z = model.prior().sample(torch.Size([len(x)]))
+    return {
+        "originals": x,
+        "reconstructions": _decode(model, z, seed),
+        "shuffled": _decode(model, z.roll(-1, 0), seed),
+        "samples": _decode(model, prior_z, seed),
+    }
+
+
+def _decode(model: VAE, z: Tensor, seed: int) -> Tensor:
+    p = model.decode(z)
+    try:
+        return p.mean.clamp(0, 1)
+    except NotImplementedError:
+        with torch.random.fork_rng():
+            torch.manual_seed(stream_seed(seed, "panel pixels"))
+            return p.sample().clamp(0, 1)
+
+
+def write_panels(images: dict[str, Tensor], directory: Path) -> None:
+    """One PNG a panel, 8 images a row; grey for one channel, colour for three."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, x in images.items():
+        pixels = _grid(x.cpu()).mul(255).round().byte().numpy()
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        size = (picture.width * SCALE, picture.height * SCALE)
+        picture.resize(size, Image.Resampling.NEAREST).save(directory / f"{name}.png")
+
+
+def _grid(x: Tensor) -> Tensor:
+    """(n, channels, height, width) to one image (rows * height, columns * width, channels) with a margin of a pixel."""
+    x = torch.nn.functional.pad(x, (1, 1, 1, 1), value=0.5)
+    rows = [torch.cat(list(row), -1) for row in x.split(COLUMNS) if len(row) == COLUMNS or len(x) < COLUMNS]
+    return torch.cat(rows, -2).movedim(0, -1)

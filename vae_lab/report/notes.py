@@ -1,0 +1,125 @@
+"""What a reader must know before trusting the numbers: anything in which the runs were not alike, or not done."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from vae_lab.report.cells import Row, Study
+from vae_lab.report.statistics import RISE
+from vae_lab.report.words import several
+
+NEEDED = ("test/elbo", "test/rate", "test/nll")
+CODE = ("vae_lab", "commit")
+MACHINE = ("device", "precision", "threads")
+
+
+def notes(study: Study) -> list[str]:
+    """Warnings, most serious first; empty for a study in which every run is alike and done."""
+    checks = (_missing, _numberless, _unfinished, _code, _evaluation, _machine, _steps, _tuning, _shared, _requests)
+    return [note for check in checks for note in check(study)]
+
+
+def environment(row: Row) -> dict[str, str]:
+    """The environment of a run, flat: `torch`, `commit`, `machine.cpu` ..."""
+    return dict(_flat(row.result.get("environment") or {}))
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def name_of(row: Row) -> str:
+    """A run as the reader knows it: `vanilla seed=0`."""
+    return f"{row.cell} {row.over_text}".strip()
+
+
+def _missing(study: Study) -> Iterator[str]:
+    if study.missing:
+        yield f"{several(len(study.missing), 'run')} of {len(study.rows)} gave no numbers; see Failures."
+
+
+def _numberless(study: Study) -> Iterator[str]:
+    for row in study.rows:
+        lacking = [name for name in NEEDED if row.value(name) is None]
+        if row.is_completed and lacking:
+            yield f"{name_of(row)} completed, but has no number for {', '.join(lacking)}."
+
+
+def _unfinished(study: Study) -> Iterator[str]:
+    rising = [name_of(row) for row in study.runs if row.is_completed and row.trend and row.trend.is_rising]
+    if rising:
+        yield (
+            f"Not converged: val/elbo still rose by more than {RISE} nats over the last fifth of training in "
+            f"{several(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
+        )
+    unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
+    if unjudged:
+        yield f"{several(len(unjudged), 'run')} logged too few validations to judge whether training had converged."
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _differ(study: Study, what: Callable[[Row], str]) -> str:
+    """`a (3 runs), b (1 run: vanilla seed=0)` where completed runs differ in something, or else nothing."""
+    groups: dict[str, list[str]] = {}
+    for row in study.runs:
+        if row.is_completed:
+            groups.setdefault(what(row), []).append(name_of(row))
+    fewest = min(groups.values(), key=len, default=[])
+    told = [
+        f"{value} ({several(len(names), 'run')}{f': {_some(names)}' if names is fewest else ''})"
+        for value, names in groups.items()
+    ]
+    return "; ".join(told) if len(groups) > 1 else ""
+
+
+def _code(study: Study) -> Iterator[str]:
+    if told := _differ(study, lambda row: " at commit ".join(str(row.nested("environment", name)) for name in CODE)):
+        yield f"The runs were made by different code: vae_lab {told}. Their numbers may not be comparable."
+
+
+def _evaluation(study: Study) -> Iterator[str]:
+    if told := _differ(study, lambda row: str(row.nested("evaluation", "hash"))):
+        yield f"The runs were evaluated under different settings, by their hash: {told}. Evaluate them alike again."
+
+
+def _machine(study: Study) -> Iterator[str]:
+    for name in MACHINE:
+        if told := _differ(study, lambda row: environment(row).get(name, "unknown")):  # noqa: B023
+            yield f"The runs differ in {name}: {told}."
+
+
+def _steps(study: Study) -> Iterator[str]:
+    if told := _differ(study, lambda row: f"{row.nested('timing', 'steps')} updates"):
+        yield f"Not the same budget: {told}."
+
+
+def _tuning(study: Study) -> Iterator[str]:
+    most = max((len(arm.cells) for arm in study.arms), default=1)
+    if most > 1:
+        tuned = [f"{arm.name} {len(arm.cells)}" for arm in study.arms if len(arm.cells) > 1]
+        yield f"Settings tried, and so training spent, differ between arms: {', '.join(tuned)}; every other arm 1."
+
+
+def _shared(study: Study) -> Iterator[str]:
+    users: dict[str, list[str]] = {}
+    for row in study.rows:
+        users.setdefault(row.signature, []).append(row.cell)
+    for cells in dict.fromkeys(tuple(dict.fromkeys(found)) for found in users.values()):
+        if len(cells) > 1:
+            yield f"{' and '.join(cells)} share runs: their settings come to the same."
+
+
+def _requests(study: Study) -> Iterator[str]:
+    asked = study.facts.get("reference")
+    if asked and asked not in {arm.name for arm in study.arms}:
+        yield f"study.reference names {asked}, which is no arm here; compared with {study.reference.name} instead."
+    if str(study.facts.get("select")).startswith("test/"):
+        yield f"study.select asked for {study.facts['select']}; a strength is never chosen on test, so by {study.select}."
+    if any(len(arm.cells) > 1 and not arm.chosen.values(study.select) for arm in study.arms):
+        yield f"An arm of several settings has no {study.select} to choose by; its first setting stands."

@@ -1,0 +1,142 @@
+r"""A fair comparison: differences paired over seeds, t-based intervals that hold together, and a choice on validation.
+
+Two arms that share a seed share its data order and its initial draw, so the seed's luck cancels in the difference
+:math:`d_s = a_s - b_s`. Over n pairs, with C claims made by one verdict,
+
+.. math:: \bar d \pm t_{n-1}\big(1 - \tfrac{1 - level}{2C}\big)\, \frac{s_d}{\sqrt n}
+
+(Student's t; Bonferroni, Dunn 1961), so that all C intervals hold the truth together with probability `level` or more.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+WINDOW = 0.2  # the share of training, at its end, over which a run must have stopped rising
+RISE = 0.25  # nats
+FEWEST_VALIDATIONS = 8
+FEWEST_IN_WINDOW = 4
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (n - 1) over n distinct runs; no spread for one."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean and spread of what the runs of a cell measured."""
+    if not values:
+        return Summary(None, None, 0)
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its simultaneous interval; `low` and `high` are None where none can be given."""
+
+    mean: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval excludes zero: only then may a verdict claim a difference."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def negated(self) -> "Difference":
+        """The same difference read the other way round."""
+        flip = [None if x is None else 0.0 - x for x in (self.mean, self.high, self.low)]
+        return Difference(flip[0], self.n, flip[1], flip[2])
+
+
+def paired_difference(differences: Sequence[float], claims: int, level: float = LEVEL) -> Difference:
+    """The interval of a mean difference that holds together with those of `claims - 1` others.
+
+    One pair gives no interval. Pairs that all differ by exactly zero give [0, 0], which claims nothing. Pairs that all
+    differ by the same other number give no interval: seeds that change nothing are one observation, however many.
+
+    Arguments:
+        differences: one a pair of distinct runs, shape (n,), any unit.
+        claims: how many intervals the verdict reads.
+
+    Example:
+        >>> d = paired_difference([1.0, 1.2, 1.1], claims=2)
+        >>> round(d.low, 2), round(d.high, 2), d.is_shown
+        (0.74, 1.46, True)
+    """
+    n = len(differences)
+    if n == 0:
+        return Difference(None, 0)
+    mean = statistics.fmean(differences)
+    if n == 1:
+        return Difference(mean, 1)
+    spread = statistics.stdev(differences)
+    if spread <= 1e-9 * abs(mean):
+        return Difference(mean, n) if mean else Difference(0.0, n, 0.0, 0.0)
+    half = float(stats.t.ppf(1 - (1 - level) / (2 * claims), n - 1)) * spread / math.sqrt(n)
+    return Difference(mean, n, mean - half, mean + half)
+
+
+def choose(candidates: Mapping[str, Mapping[str, float]], higher_is_better: bool = True) -> str | None:
+    """The candidate with the best mean over the keys (seeds) that all candidates with any value share; the first of
+    equals; each over its own keys where they share none; None where nothing was measured.
+
+    Arguments:
+        candidates: name to its values by seed, in the order of declaration; a *validation* metric.
+
+    Example:
+        >>> choose({"weak": {"0": -20.0, "1": -22.0}, "strong": {"0": -20.5}})
+        'weak'
+    """
+    measured = {name: values for name, values in candidates.items() if values}
+    if not measured:
+        return None
+    shared = set.intersection(*(set(values) for values in measured.values()))
+    means = {
+        name: statistics.fmean(value for key, value in values.items() if key in shared or not shared)
+        for name, values in measured.items()
+    }
+    return (max if higher_is_better else min)(means, key=lambda name: means[name])
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How a validation curve ends: the rise of a fitted line over the last fifth of training, and its standard error."""
+
+    rise: float
+    error: float
+
+    @property
+    def is_rising(self) -> bool:
+        """Whether the run had not converged: it still rose by more than `RISE` nats and by more than twice its noise."""
+        return self.rise > max(RISE, 2 * self.error)
+
+
+def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:
+    """The end of a `val/elbo` curve (nats), or None where it has too few points to judge.
+
+    A least-squares line through the points of the last fifth of training, four points at least; its rise is slope times
+    the length of that fifth, its error follows from the scatter about the line.
+    """
+    x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+    if len(x) < FEWEST_VALIDATIONS:
+        return None
+    last = int(min(np.searchsorted(x, x[-1] * (1 - WINDOW)), len(x) - FEWEST_IN_WINDOW))
+    x, y = x[last:], y[last:]
+    fit = stats.linregress(x, y)
+    length = float(x[-1] - x[0])
+    return Trend(float(fit.slope) * length, float(fit.stderr) * length)

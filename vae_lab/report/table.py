@@ -1,0 +1,75 @@
+"""The table of a study, as `results.csv` and on the terminal."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from vae_lab.report import words
+from vae_lab.report.cells import Row, Study
+from vae_lab.report.statistics import Difference, Summary
+from vae_lab.report.verdict import Comparison
+
+WIDE = 125  # columns of a terminal on which a figure and its spread fit on one line
+
+
+def results_csv(study: Study) -> str:
+    """One row a run and cell, chosen or not, with every metric exactly as `result.json` has it; empty for null."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arm", "cell", *study.over_names, "signature", "status", *study.metric_names])
+    writer.writerows(_record(study, row) for row in study.rows)
+    return text.getvalue()
+
+
+def _record(study: Study, row: Row) -> list[object]:
+    over = [row.over.get(name) for name in study.over_names]
+    return [row.arm, row.cell, *over, row.signature, row.status, *(row.metrics.get(name) for name in study.metric_names)]
+
+
+def summary_text(summary: Summary, digits: int = 2, join: str = " ") -> str:
+    """Mean and spread: `-21.03 ± 0.12`."""
+    spread = "" if summary.sd is None else f"{join}± {words.number(summary.sd, digits)}"
+    return words.number(summary.mean, digits) + spread
+
+
+def difference_text(difference: Difference, join: str = " ") -> str:
+    """A difference with its interval: `+1.90 [1.20, 2.60]`."""
+    if difference.mean is None:
+        return words.NOTHING
+    ends = words.interval(difference.low, difference.high)
+    return f"{words.number(difference.mean, sign=True)}{join}{ends}"
+
+
+def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequence[str], notes: Sequence[str]) -> None:
+    """The table, the verdict and what a reader must know, on the terminal; plain where it is none."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    join = " " if console.width >= WIDE else "\n"
+    console.print(_table(study, {c.arm.name: c for c in comparisons}, join))
+    for sentence in (*verdict, *(f"Note: {note}" for note in notes)):
+        console.print(sentence, soft_wrap=not console.is_terminal)
+
+
+def _table(study: Study, comparisons: dict[str, Comparison], join: str) -> Table:
+    table = Table(title=study.name, box=SIMPLE_HEAD, show_lines=False, pad_edge=False, title_justify="left")
+    table.add_column("arm", overflow="fold", min_width=10)
+    reference = study.reference.name
+    for head in ("n", "elbo", "nll", "rate", "active", f"rate -{join}{reference}", f"cost vs{join}{reference}"):
+        table.add_column(head, justify="right", overflow="fold")
+    for arm in study.arms:
+        cell = arm.chosen
+        figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]
+        active = summary_text(cell.summary("test/active_units"), 1, join)
+        compared = comparisons.get(arm.name)
+        table.add_row(arm.label, str(len(cell.completed)), *figures, active, *_compared(study, arm.name, compared, join))
+    return table
+
+
+def _compared(study: Study, name: str, compared: Comparison | None, join: str) -> tuple[str, str]:
+    if compared is None:
+        return ("reference" if name == study.reference.name else "control"), ""
+    cost = difference_text(compared.cost, join)
+    return difference_text(compared.rate, join), cost if compared.measure == "NLL" else f"{cost}{join}({compared.measure})"

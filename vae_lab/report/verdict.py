@@ -1,0 +1,205 @@
+"""The verdict: which arm keeps the latent code in use, and what that costs in likelihood, in sentences that the numbers
+support.
+
+Two claims an arm, against the reference: its `test/rate`, and its cost. Only an interval that excludes zero is a claim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vae_lab.report.cells import Arm, Cell, Study
+from vae_lab.report.statistics import LEVEL, Difference, paired_difference
+from vae_lab.report.words import NOTHING, interval, number
+
+QUESTIONS = 2  # rate and cost
+COLLAPSED_SHARE = 1 / 2  # of the units active, at most
+COLLAPSED_RATE = 2 / 3  # of the control's rate, at most
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the reference. `cost` is in nats worse (positive: the arm is worse) of `measure`, NLL or ELBO."""
+
+    arm: Arm
+    rate: Difference
+    cost: Difference
+    measure: str
+    looseness: float | None  # nats by which NLL still moves from K/10 to K samples, the larger of the two arms
+
+    @property
+    def names_a_winner(self) -> bool:
+        """Whether anything at all is claimed, in either direction."""
+        return self.rate.is_shown or self.cost.is_shown
+
+
+def compare(study: Study) -> list[Comparison]:
+    """Every remedy against the reference; the intervals of all of them hold together."""
+    claims = QUESTIONS * max(len(study.remedies), 1)
+    return [_against(arm, study.reference.chosen, claims) for arm in study.remedies]
+
+
+def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
+    rate, nll, elbo = (
+        paired_difference(pairs(arm.chosen, reference, f"test/{name}"), claims) for name in ("rate", "nll", "elbo")
+    )
+    loose = _looseness(arm.chosen, reference)
+    if nll_ranks(nll, loose) or elbo.mean is None:
+        return Comparison(arm, rate, nll, "NLL", loose)
+    return Comparison(arm, rate, elbo.negated(), "ELBO", loose)
+
+
+def pairs(ours: Cell, theirs: Cell, metric: str) -> list[float]:
+    """Differences over the seeds that both completed, one a distinct pair of runs."""
+    runs = [{row.key: row.signature for row in cell.rows} for cell in (ours, theirs)]
+    a, b = ours.values(metric), theirs.values(metric)
+    distinct = {(runs[0][key], runs[1][key]): a[key] - b[key] for key in a if key in b}
+    return list(distinct.values())
+
+
+def _looseness(*cells: Cell) -> float | None:
+    moves = [_mean_move(cell) for cell in cells]
+    known = [move for move in moves if move is not None]
+    return max(known) if len(known) == len(moves) else None
+
+
+def _mean_move(cell: Cell) -> float | None:
+    """Nats by which the NLL estimate falls from K/10 to K importance samples, mean over seeds."""
+    full, tenth = cell.values("test/nll"), cell.values("test/nll_tenth")
+    moves = [abs(tenth[key] - full[key]) for key in full if key in tenth]
+    return sum(moves) / len(moves) if moves else None
+
+
+def nll_ranks(difference: Difference, looseness: float | None) -> bool:
+    """Whether NLL may rank the two arms: its estimates from K and from K/10 samples agree within the gap, the larger of
+    the difference and what the interval can resolve. Importance sampling is tighter where the posterior has collapsed,
+    so a looser NLL would favour collapse."""
+    if difference.mean is None or looseness is None:
+        return False
+    return looseness <= max(abs(difference.mean), difference.half_width or 0.0)
+
+
+def sentences(study: Study, comparisons: Sequence[Comparison]) -> list[str]:
+    """The verdict, a sentence or a few; each claim with its interval and n."""
+    found = [_agreement(study), _state(study, comparisons), *_claims(study, comparisons), _tables(comparisons)]
+    return [sentence for sentence in found if sentence] or ["No verdict: there is nothing to compare."]
+
+
+def _agreement(study: Study) -> str:
+    rows = [row for row in predictions(study) if row["difference"] is not None]
+    if not rows:
+        return ""
+    worst = max(rows, key=lambda row: abs(row["difference"]))
+    return (
+        f"Measured minus predicted, over {len(rows)} figures, is at most {number(abs(worst['difference']), 3)} in size "
+        f"({worst['label']}, {worst['metric']}: predicted {number(worst['value'], 3)}, "
+        f"measured {number(worst['measured'].mean, 3)}, n={worst['measured'].n})."
+    )
+
+
+def is_collapsed(study: Study) -> bool | None:
+    """Whether the reference leaves half or more of its units inactive and, where there is a control, keeps at most two
+    thirds of the control's rate; None where that cannot be told."""
+    cell = study.reference.chosen
+    active, rate = cell.summary("test/active_units").mean, cell.summary("test/rate").mean
+    if active is None or rate is None or not cell.latents:
+        return None
+    control = study.controls[0].chosen.summary("test/rate").mean if study.controls else None
+    return active <= COLLAPSED_SHARE * cell.latents and (control is None or rate <= COLLAPSED_RATE * control)
+
+
+def _state(study: Study, comparisons: Sequence[Comparison]) -> str:
+    collapsed = is_collapsed(study)
+    if collapsed is None or not comparisons or study.facts.get("predicted"):
+        return ""
+    facts = f"{_use(study.reference)}{''.join(f', against {_use(arm)} in {arm.name}' for arm in study.controls[:1])}"
+    if collapsed:
+        return f"The reference {study.reference.name} has collapsed: {facts}."
+    return f"The reference {study.reference.name} has not collapsed ({facts}), so there is little for a remedy to mend."
+
+
+def _use(arm: Arm) -> str:
+    rate, active = arm.chosen.summary("test/rate"), arm.chosen.summary("test/active_units")
+    latents = f" of {arm.chosen.latents}" if arm.chosen.latents else ""
+    return f"{number(active.mean, 1)}{latents} units active at a rate of {number(rate.mean)} nats"
+
+
+def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[str]:
+    reference = study.reference.name
+    if comparisons and not study.reference.chosen.completed:
+        return [f"No verdict: the reference {reference} has no completed run."]
+    more = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) > 0]
+    less = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) < 0]
+    same = [c for c in comparisons if not c.rate.is_shown and c.rate.low is not None]
+    rest = [c for c in comparisons if c.rate.low is None]
+    return [
+        _listed(f"Shown to keep more rate than {reference}", more, _with_rate),
+        _listed(f"Shown to keep less rate than {reference}", less, _with_rate),
+        _listed(f"No difference in rate from {reference} shown", same, _without_rate),
+        _listed("Too few seeds that differ for any claim", rest, lambda c: f"{c.arm.label}, n={c.rate.n}"),
+    ]
+
+
+def _listed(start: str, comparisons: Sequence[Comparison], tell: Any) -> str:
+    return f"{start}: {'; '.join(tell(c) for c in comparisons)}." if comparisons else ""
+
+
+def _with_rate(c: Comparison) -> str:
+    return f"{c.arm.label} by {number(abs(c.rate.mean or 0))} nats {_span(c.rate)}, {_cost(c)}"
+
+
+def _without_rate(c: Comparison) -> str:
+    return f"{c.arm.label} {_span(c.rate)}, {_cost(c)}"
+
+
+def _cost(c: Comparison) -> str:
+    if c.cost.low is None:
+        return f"its cost in likelihood {NOTHING} (n={c.cost.n})"
+    if not c.cost.is_shown:
+        return f"no difference in {c.measure} shown {_span(c.cost)}"
+    size = number(abs(c.cost.mean or 0))
+    verb = "at a cost of" if (c.cost.mean or 0) > 0 else "with a gain of"
+    return f"{verb} {size} nats of {c.measure} {_span(c.cost)}"
+
+
+def _span(difference: Difference) -> str:
+    ends = difference if (difference.mean or 0) >= 0 or not difference.is_shown else difference.negated()
+    return f"{interval(ends.low, ends.high)} (n={ends.n})"
+
+
+def _tables(comparisons: Sequence[Comparison]) -> str:
+    if not any(c.rate.low is not None for c in comparisons):
+        return ""
+    return (
+        f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds, which hold together over all "
+        f"{QUESTIONS * len(comparisons)} claims (Bonferroni); arms are compared with the reference only, not with one "
+        "another."
+    )
+
+
+def predictions(study: Study) -> list[dict[str, Any]]:
+    """The closed-form predictions of the study beside what was measured."""
+    return [found for row in study.facts.get("predicted") or [] for found in _beside(study, row)]
+
+
+def published(study: Study) -> list[dict[str, Any]]:
+    """The published figures of the study beside what was measured."""
+    return [found for row in study.facts.get("published") or [] for found in _beside(study, row)]
+
+
+def _beside(study: Study, row: Any) -> list[dict[str, Any]]:
+    if not isinstance(row, dict):
+        return []
+    cell = _cell_of(study, row)
+    measured = cell.summary(str(row.get("metric"))) if cell else None
+    value = row.get("value")
+    known = measured is not None and measured.mean is not None and isinstance(value, (int, float))
+    difference = measured.mean - value if known and measured and measured.mean is not None else None
+    label = cell.label if cell else str(row.get("cell") or row.get("arm") or "")
+    return [{**row, "label": label, "measured": measured, "difference": difference}]
+
+
+def _cell_of(study: Study, row: dict[str, Any]) -> Cell | None:
+    if row.get("cell"):
+        return next((cell for arm in study.arms for cell in arm.cells if cell.name == row["cell"]), None)
+    return next((arm.chosen for arm in study.arms if arm.name == row.get("arm")), None)

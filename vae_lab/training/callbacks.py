@@ -1,0 +1,58 @@
+"""Lightning's callbacks, aware of the moment from which the objective stays as it is."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from vae_lab.settings import Count, NonNegative
+from vae_lab.training.module import Training
+
+
+class LastCheckpoint(pl.Callback):
+    """Writes `last.ckpt` every so many updates and at the end, each time over the old one."""
+
+    cosmetic = frozenset({"every_n_updates"})  # changes no model, so it is no part of a run's identity
+
+    def __init__(self, directory: str, every_n_updates: Count = 200) -> None:
+        self.path, self.every = f"{directory}/last.ckpt", every_n_updates
+        self._saved = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, Training)
+        if pl_module.updates % self.every == 0 and pl_module.updates > self._saved:
+            self._save(trainer, pl_module.updates)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        self._save(trainer, pl_module.updates)
+
+    def _save(self, trainer: pl.Trainer, updates: int) -> None:
+        self._saved = updates
+        trainer.save_checkpoint(self.path)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Writes `best.ckpt` when `val/elbo` (at beta = 1) is the best so far, counted from the moment the objective has
+    settled: before it, an early collapsed state can look best."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory, "best", "val/elbo", mode="max", save_weights_only=True, enable_version_counter=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        if pl_module.settled:
+            super().on_validation_end(trainer, pl_module)
+
+
+class SettledEarlyStopping(EarlyStopping):
+    """Ends a run when `val/elbo` has not improved by `min_delta` nats for `patience` validations, counted from the
+    moment the objective has settled."""
+
+    def __init__(self, patience: Count = 10, min_delta: NonNegative = 0.0) -> None:
+        super().__init__("val/elbo", min_delta, patience, mode="max")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        if pl_module.settled:
+            super().on_validation_end(trainer, pl_module)

@@ -1,0 +1,48 @@
+"""Experiment trackers beside `metrics.csv`, imported only when used. Each function gives a Lightning logger or None."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning.loggers.logger import Logger
+
+
+def csv() -> None:
+    """`metrics.csv` alone."""
+
+
+def tensorboard(run_dir: Path) -> Logger:
+    """TensorBoard event files under `tensorboard/` of the run directory. Needs the extra `tensorboard`."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(run_dir, name="tensorboard", version="")
+
+
+def wandb(
+    run_dir: Path,
+    run_name: str,
+    study_name: str,
+    run_config: dict[str, Any],
+    mode: Literal["offline", "online", "disabled"] = "offline",
+    project: str = "vae_lab",
+    entity: str | None = None,
+    group: str | None = None,
+) -> Logger:
+    """A W&B run of its own for each job (never the one that a multirun's previous job left open). Needs the extra
+    `wandb`."""
+    if mode != "online":  # else a look-up of its error tracker's host
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    from pytorch_lightning.loggers import WandbLogger
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return WandbLogger(
+        name=run_name,
+        save_dir=run_dir,
+        project=project,
+        entity=entity,
+        group=group or study_name,
+        mode=mode,
+        config=run_config,
+        reinit="finish_previous",
+        job_type="train",
+    )
