@@ -6,7 +6,8 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,18 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra import main as hydra_main
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -100,8 +104,7 @@ def compose_here(overrides: list[str]) -> DictConfig:
         cfg = hydra_compose("config", overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(_explain(error, overrides)) from error
-    with _unlocked(cfg):
-        cfg.overrides = [word for word in overrides if not word.startswith("hydra.")]
+    note_overrides(cfg, [word for word in overrides if not word.startswith("hydra")])
     return cfg
 
 
@@ -152,6 +155,34 @@ def composer(config_dir: str | None = None) -> Iterator[Any]:
     extra = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
     with _hydra():
         yield lambda overrides: compose_here([*overrides, *extra])
+
+
+# ---- Hydra's own application
+
+
+def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
+    """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher."""
+    register()
+    application = hydra_main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(job)
+    before = sys.argv
+    sys.argv = ["vae-lab train", *argv]
+    try:
+        application()
+    finally:
+        sys.argv = before
+
+
+def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
+    """Of the running job: its overrides, whether it is one of several, the folders of options the person named."""
+    conf = HydraConfig.get()
+    known = {str(directory.absolute()) for directory in option_directories()}
+    paths = [s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known]
+    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
+
+
+def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
+    with _unlocked(cfg):
+        cfg.overrides = overrides
 
 
 # ---- what options there are

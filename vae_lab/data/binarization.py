@@ -1,5 +1,8 @@
-"""How grey x in [0, 1] becomes binary. Burda et al. (2016) redraw x ~ Bernoulli(grey) at every presentation (`dynamic`);
-Salakhutdinov and Murray (2008) draw it once (`static`). Likelihoods under the two are different numbers."""
+"""How grey x in [0, 1] becomes binary.
+
+Burda et al. (2016) redraw x ~ Bernoulli(grey) at every presentation (`dynamic`); Salakhutdinov and Murray (2008) draw
+it once (`static`). Likelihoods under the two are different numbers.
+"""
 
 from typing import Literal
 
@@ -32,7 +35,7 @@ def fixed(x: Tensor, levels: int, how: Binarization, seed: int, split: str) -> T
 def draw(x: Tensor, levels: int, generator: torch.Generator) -> Tensor:
     """One draw of Bernoulli(x / levels) for each pixel, float32, of x's shape and on the generator's device.
 
-    For r uniform over {0..levels-1}, x > r has probability x / levels exactly: that many of the values of r are below x.
+    For r uniform over {0..levels-1}, x > r has probability x / levels exactly: x of the values of r are below x.
     """
     if x.dtype == torch.uint8:
         noise = uniform_levels(x.numel(), levels, generator).view(x.shape)

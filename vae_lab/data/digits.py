@@ -25,9 +25,7 @@ class Digits(Dataset):
         split_seed: of the split.
     """
 
-    def __init__(
-        self, binarization: Binarization = "dynamic", binarization_seed: int = 0, split_seed: int = 0
-    ) -> None:
+    def __init__(self, binarization: Binarization = "dynamic", binarization_seed: int = 0, split_seed: int = 0) -> None:
         self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
 
     def spec(self) -> Spec:

@@ -16,8 +16,8 @@ class Batches:
     For evaluation (`shuffle=False`) a pass serves every example in order, the last batch may be smaller, and every pass
     is the same.
 
-    For training (`shuffle=True`) the batches are numbered 0, 1, ... over the whole run, full ones only, and batch b is a
-    function of (seed, b): its epoch is b // len, the order within the epoch e a permutation from the stream
+    For training (`shuffle=True`) the batches are numbered 0, 1, ... over the whole run, full ones only, and batch b is
+    a function of (seed, b): its epoch is e = b // len, the order within the epoch a permutation from the stream
     ("permutation", e), its pixels' draw from the stream ("binarization", b). So the number of batches served is all
     there is to remember: `iter` serves from there to the end of the epoch, and restored at an epoch's end it begins
     the next one.

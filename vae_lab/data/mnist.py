@@ -70,13 +70,13 @@ class Idx(NamedTuple):
 TRAIN_X = Idx("train-images-idx3-ubyte", (60_000, 28, 28), "6bbc9ace898e44ae57da46a324031adb")
 TRAIN_Y = Idx("train-labels-idx1-ubyte", (60_000,), "a25bea736e30d166cdddb491f175f624")
 TEST_X = Idx("t10k-images-idx3-ubyte", (10_000, 28, 28), "2646ac647ad5339dbf082846283269ea")
-TEST_Y = Idx("t10k-labels-idx1-ubyte", (10_000,), "27ae3e4e09519cfbb04c629615203637")
+TEST_Y = Idx("t10k-labels-idx1-ubyte", (10_000,), "27ae3e4e09519cfbb04c329615203637")
 FILES: tuple[Idx, ...] = (TRAIN_X, TRAIN_Y, TEST_X, TEST_Y)
 
 
 class MNIST(Dataset):
-    """70,000 handwritten digits of 28x28 pixels with 256 grey levels (LeCun, Bottou, Bengio and Haffner 1998): the first
-    50,000 of the training file to train, its last 10,000 to validate, the 10,000 of the test file to test.
+    """70,000 handwritten digits of 28x28 pixels with 256 grey levels (LeCun, Bottou, Bengio and Haffner 1998): the
+    first 50,000 of the training file to train, its last 10,000 to validate, the 10,000 of the test file to test.
 
     Raises DataError at load for a file that is missing, truncated or altered.
 

@@ -1,81 +1,19 @@
-"""The figures of a report, as SVG that is the same to the byte for the same runs.
+"""The figures of a report: what each one shows, drawn from the runs of the chosen cells."""
 
-Colours (Okabe and Ito 2008, readable for the colour-blind) and marks stand for the same arm in every figure; the
-reference is black and the controls are grey.
-"""
+from collections.abc import Sequence
 
-import io
-import math
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vae_lab.report.cells import Arm, Row, Study
+from vae_lab.report.drawing import looks, small_multiples, to_svg
 
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#8C6D00", "#5B2C83")
-GREYS = ("#8A8A8A", "#B5B5B5")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 ACTIVE = 0.01  # the variance of a posterior mean above which a unit counts as active (Burda et al. 2016)
 POINTS = 160  # a curve keeps at most this many
-COLUMNS = 4
-STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.linewidth": 0.7,
-    "path.simplify": True,
-}
-
-Curve = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an arm looks in every figure."""
-
-    color: str
-    mark: str
-    line: str = "-"
-
-
-def looks(study: Study) -> dict[str, Look]:
-    """Arm to its colour and mark."""
-    found = {study.reference.name: Look("#000000", "o")}
-    found |= {arm.name: Look(GREYS[i % 2], "x", "--") for i, arm in enumerate(study.controls)}
-    for i, arm in enumerate(study.remedies):
-        line = "-" if i < len(PALETTE) else ":"
-        found[arm.name] = Look(PALETTE[i % len(PALETTE)], MARKS[(i + 1) % len(MARKS)], line)
-    return found
-
-
-def to_svg(draw: Callable[[Figure], None], width: float, height: float, name: str, alt: str) -> str:
-    """Draws a figure of `width` x `height` inches and returns it as an `svg` element with ids of its own."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with warnings.catch_warnings(), matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the reader's browser has its own fonts
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        figure.savefig(text, format="svg", metadata=nothing)
-    svg = re.sub(r"^.*?<svg ", "<svg ", text.getvalue(), count=1, flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{_escaped(alt)}" ', 1)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
 def rate_distortion(study: Study) -> str:
@@ -100,36 +38,15 @@ def _draw_plane(study: Study, axes: Axes) -> None:
 
 
 def _iso_elbo(axes: Axes) -> None:
-    """Grey diagonals R + D = -ELBO, labelled where they enter the picture."""
+    """Grey diagonals R + D = -ELBO, labelled in the margin where they leave the picture."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    inner_x, inner_y = left + 0.03 * (right - left), top - 0.03 * (top - bottom)
-    for level in MaxNLocator(9, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top):
+    for level in MaxNLocator(16, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top):
         axes.plot((left, right), (level - left, level - right), color="#CFCFCF", lw=0.7, zorder=0)
-        x = max(inner_x, level - inner_y)
-        if x < right - 0.08 * (right - left) and level - x > bottom + 0.03 * (top - bottom):
-            label = f"ELBO {-level:g}"
-            axes.text(x, level - x, label, color="#767676", fontsize=7, ha="left", va="bottom", zorder=1)
+        y = max(level - right, bottom)
+        if left + 0.1 * (right - left) < level - y and y < top - 0.05 * (top - bottom):
+            style = {"ha": "right", "va": "bottom" if y == bottom else "top", "color": "#767676", "fontsize": 7}
+            axes.annotate(f"ELBO {-level:g}", (level - y, y), (-3, 2 if y == bottom else -2), textcoords="offset points", **style)
     axes.set(xlim=(left, right), ylim=(bottom, top))
-
-
-def small_multiples(
-    study: Study, draw: Callable[[Axes, Arm], None], name: str, alt: str, labels: tuple[str, str], height: float = 1.75
-) -> str:
-    """One small picture an arm, on shared axes."""
-    columns = min(COLUMNS, len(study.arms))
-    rows = math.ceil(len(study.arms) / columns)
-
-    def panels(figure: Figure) -> None:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
-        for axes, arm in zip(grid, study.arms, strict=False):
-            axes.set_title(arm.label, loc="left", color=looks(study)[arm.name].color, fontsize=8)
-            draw(axes, arm)
-        for axes in list(grid)[len(study.arms) :]:
-            axes.set_visible(False)
-        figure.supxlabel(labels[0], fontsize=9)
-        figure.supylabel(labels[1], fontsize=9)
-
-    return to_svg(panels, 1.2 + 2.0 * columns, 0.5 + height * rows, name, alt)
 
 
 def log_variances(study: Study) -> str:
@@ -164,6 +81,7 @@ def rate_over_training(study: Study) -> str | None:
     if not known:
         return None
     norm = PowerNorm(0.5, 0, max(max(float(grid.max()) for grid in known), 1e-6))
+    scale = ScalarMappable(norm, "cividis")
 
     def draw(axes: Axes, arm: Arm) -> None:
         found = maps[arm.name]
@@ -172,13 +90,12 @@ def rate_over_training(study: Study) -> str | None:
             return
         steps, grid = found
         extent = (float(steps[0]), float(steps[-1]), len(grid) + 0.5, 0.5)
-        image = axes.imshow(grid, aspect="auto", extent=extent, norm=norm, cmap="cividis", interpolation="nearest")
+        axes.imshow(grid, aspect="auto", extent=extent, norm=norm, cmap="cividis", interpolation="nearest")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.figure.__dict__.setdefault("_rate_image", image)
 
     alt = "Heat maps of the rate of each latent dimension over training, one for each arm"
-    return small_multiples(study, draw, "rates", alt, ("update", "latent, by last rate"))
+    return small_multiples(study, draw, "rates", alt, ("update", "latent, by last rate"), (scale, "rate, nats"))
 
 
 def _rate_map(arm: Arm) -> tuple[np.ndarray, np.ndarray] | None:
@@ -236,9 +153,9 @@ def _draw_band(axes: Axes, study: Study, arm: Arm, curve: tuple[np.ndarray, np.n
 
 def _clip_start(axes: Axes, values: Sequence[np.ndarray]) -> None:
     """Leaves out the first steep rise, which would press the rest flat: the view starts at the worst value after the
-    first tenth of training."""
+    first fifth of training."""
     if values:
-        low = min(float(line[:, line.shape[1] // 10 :].min()) for line in values)
+        low = min(float(line[:, line.shape[1] // 5 :].min()) for line in values)
         high = max(float(line.max()) for line in values)
         margin = 0.06 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)

@@ -13,7 +13,7 @@ from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import Difference, Summary
 from vae_lab.report.verdict import Comparison
 
-WIDE = 125  # columns of a terminal on which a figure and its spread fit on one line
+WIDE = 118  # columns of a terminal on which a figure and its spread fit on one line
 
 
 def results_csv(study: Study) -> str:
@@ -31,8 +31,8 @@ def _record(study: Study, row: Row) -> list[object]:
 
 
 def summary_text(summary: Summary, digits: int = 2, join: str = " ") -> str:
-    """Mean and spread: `-21.03 ± 0.12`."""
-    spread = "" if summary.sd is None else f"{join}± {words.number(summary.sd, digits)}"
+    """Mean and spread: `-21.03 ±0.12`."""
+    spread = "" if summary.sd is None else f"{join}±{words.number(summary.sd, digits)}"
     return words.number(summary.mean, digits) + spread
 
 
@@ -54,17 +54,18 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
 
 
 def _table(study: Study, comparisons: dict[str, Comparison], join: str) -> Table:
-    table = Table(title=study.name, box=SIMPLE_HEAD, show_lines=False, pad_edge=False, title_justify="left")
-    table.add_column("arm", overflow="fold", min_width=10)
+    table = Table(title=study.name, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
     reference = study.reference.name
-    for head in ("n", "elbo", "nll", "rate", "active", f"rate -{join}{reference}", f"cost vs{join}{reference}"):
+    table.add_column("arm", overflow="fold")
+    for head in ("n", "elbo", "nll", "rate", "active", f"rate minus\n{reference}", f"cost against\n{reference}"):
         table.add_column(head, justify="right", overflow="fold")
     for arm in study.arms:
         cell = arm.chosen
+        label = f"{arm.name}{join}({words.strength(cell.strength)})" if cell.strength else arm.name
         figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]
         active = summary_text(cell.summary("test/active_units"), 1, join)
-        compared = comparisons.get(arm.name)
-        table.add_row(arm.label, str(len(cell.completed)), *figures, active, *_compared(study, arm.name, compared, join))
+        compared = _compared(study, arm.name, comparisons.get(arm.name), join)
+        table.add_row(label, str(len(cell.completed)), *figures, active, *compared)
     return table
 
 

@@ -4,13 +4,13 @@ support.
 Two claims an arm, against the reference: its `test/rate`, and its cost. Only an interval that excludes zero is a claim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vae_lab.report.cells import Arm, Cell, Study
 from vae_lab.report.statistics import LEVEL, Difference, paired_difference
-from vae_lab.report.words import NOTHING, interval, number
+from vae_lab.report.words import interval, number, several
 
 QUESTIONS = 2  # rate and cost
 COLLAPSED_SHARE = 1 / 2  # of the units active, at most
@@ -79,21 +79,33 @@ def nll_ranks(difference: Difference, looseness: float | None) -> bool:
     return looseness <= max(abs(difference.mean), difference.half_width or 0.0)
 
 
-def sentences(study: Study, comparisons: Sequence[Comparison]) -> list[str]:
-    """The verdict, a sentence or a few; each claim with its interval and n."""
-    found = [_agreement(study), _state(study, comparisons), *_claims(study, comparisons), _tables(comparisons)]
-    return [sentence for sentence in found if sentence] or ["No verdict: there is nothing to compare."]
+@dataclass(frozen=True)
+class Statement:
+    """A sentence of the verdict, or the start of one with what it says of each arm."""
+
+    text: str
+    items: tuple[str, ...] = ()
+    is_aside: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text}: {'; '.join(self.items)}." if self.items else self.text
 
 
-def _agreement(study: Study) -> str:
+def verdict(study: Study, comparisons: Sequence[Comparison]) -> list[Statement]:
+    """What the numbers support, in a few sentences; each claim with its interval and n."""
+    found = [_agreement(study), _state(study, comparisons), *_claims(study, comparisons), _brackets(comparisons)]
+    return [statement for statement in found if statement] or [Statement("There is nothing to compare.")]
+
+
+def _agreement(study: Study) -> Statement | None:
     rows = [row for row in predictions(study) if row["difference"] is not None]
     if not rows:
-        return ""
+        return None
     worst = max(rows, key=lambda row: abs(row["difference"]))
-    return (
-        f"Measured minus predicted, over {len(rows)} figures, is at most {number(abs(worst['difference']), 3)} in size "
-        f"({worst['label']}, {worst['metric']}: predicted {number(worst['value'], 3)}, "
-        f"measured {number(worst['measured'].mean, 3)}, n={worst['measured'].n})."
+    return Statement(
+        f"Over {several(len(rows), 'predicted figure')}, measured and predicted differ by at most "
+        f"{number(abs(worst['difference']), 3)} ({worst['label']}, {worst['metric']}: predicted "
+        f"{number(worst['value'], 3)}, measured {number(worst['measured'].mean, 3)}, n={worst['measured'].n})."
     )
 
 
@@ -108,72 +120,81 @@ def is_collapsed(study: Study) -> bool | None:
     return active <= COLLAPSED_SHARE * cell.latents and (control is None or rate <= COLLAPSED_RATE * control)
 
 
-def _state(study: Study, comparisons: Sequence[Comparison]) -> str:
+def _state(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     collapsed = is_collapsed(study)
     if collapsed is None or not comparisons or study.facts.get("predicted"):
-        return ""
+        return None
     facts = f"{_use(study.reference)}{''.join(f', against {_use(arm)} in {arm.name}' for arm in study.controls[:1])}"
     if collapsed:
-        return f"The reference {study.reference.name} has collapsed: {facts}."
-    return f"The reference {study.reference.name} has not collapsed ({facts}), so there is little for a remedy to mend."
+        return Statement(f"The reference {study.reference.name} has collapsed: {facts}.")
+    return Statement(
+        f"The reference {study.reference.name} has not collapsed ({facts}), so there is little for a remedy to mend."
+    )
 
 
 def _use(arm: Arm) -> str:
-    rate, active = arm.chosen.summary("test/rate"), arm.chosen.summary("test/active_units")
-    latents = f" of {arm.chosen.latents}" if arm.chosen.latents else ""
-    return f"{number(active.mean, 1)}{latents} units active at a rate of {number(rate.mean)} nats"
+    return f"{_active(arm.chosen)} at a rate of {number(arm.chosen.summary('test/rate').mean)} nats"
 
 
-def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[str]:
-    reference = study.reference.name
+def _active(cell: Cell) -> str:
+    latents = f" of {cell.latents}" if cell.latents else ""
+    return f"{number(cell.summary('test/active_units').mean, 1)}{latents} units active"
+
+
+def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[Statement | None]:
+    name = study.reference.name
     if comparisons and not study.reference.chosen.completed:
-        return [f"No verdict: the reference {reference} has no completed run."]
+        return [Statement(f"No verdict: the reference {name} has no completed run.")]
     more = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) > 0]
     less = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) < 0]
     same = [c for c in comparisons if not c.rate.is_shown and c.rate.low is not None]
     rest = [c for c in comparisons if c.rate.low is None]
+    nobody = Statement(f"No arm is shown to keep more rate than {name}.") if comparisons and not more else None
     return [
-        _listed(f"Shown to keep more rate than {reference}", more, _with_rate),
-        _listed(f"Shown to keep less rate than {reference}", less, _with_rate),
-        _listed(f"No difference in rate from {reference} shown", same, _without_rate),
-        _listed("Too few seeds that differ for any claim", rest, lambda c: f"{c.arm.label}, n={c.rate.n}"),
+        nobody,
+        _listed(f"Shown to keep more rate than {name}", more, _told),
+        _listed(f"Shown to keep less rate than {name}", less, _told),
+        _listed(f"No difference in rate from {name} shown", same, _told),
+        _listed("No claim, for want of two pairs of runs that differ", rest, lambda c: f"{c.arm.label} (n={c.rate.n})"),
     ]
 
 
-def _listed(start: str, comparisons: Sequence[Comparison], tell: Any) -> str:
-    return f"{start}: {'; '.join(tell(c) for c in comparisons)}." if comparisons else ""
+def _listed(
+    start: str, comparisons: Sequence[Comparison], tell: Callable[[Comparison], str]
+) -> Statement | None:
+    return Statement(start, tuple(tell(c) for c in comparisons)) if comparisons else None
 
 
-def _with_rate(c: Comparison) -> str:
-    return f"{c.arm.label} by {number(abs(c.rate.mean or 0))} nats {_span(c.rate)}, {_cost(c)}"
-
-
-def _without_rate(c: Comparison) -> str:
-    return f"{c.arm.label} {_span(c.rate)}, {_cost(c)}"
+def _told(c: Comparison) -> str:
+    size = f"by {number(abs(c.rate.mean or 0))} nats " if c.rate.is_shown else ""
+    count = f" (n={c.rate.n})" if c.rate.n != c.cost.n else ""
+    return f"{c.arm.label} {size}{_span(c.rate)}{count}, {_active(c.arm.chosen)}, {_cost(c)} (n={c.cost.n})"
 
 
 def _cost(c: Comparison) -> str:
     if c.cost.low is None:
-        return f"its cost in likelihood {NOTHING} (n={c.cost.n})"
+        return "its cost in likelihood unknown"
     if not c.cost.is_shown:
         return f"no difference in {c.measure} shown {_span(c.cost)}"
-    size = number(abs(c.cost.mean or 0))
     verb = "at a cost of" if (c.cost.mean or 0) > 0 else "with a gain of"
-    return f"{verb} {size} nats of {c.measure} {_span(c.cost)}"
+    return f"{verb} {number(abs(c.cost.mean or 0))} nats of {c.measure} {_span(c.cost)}"
 
 
 def _span(difference: Difference) -> str:
-    ends = difference if (difference.mean or 0) >= 0 or not difference.is_shown else difference.negated()
-    return f"{interval(ends.low, ends.high)} (n={ends.n})"
+    """The interval; of a claimed difference, that of its size."""
+    is_fall = difference.is_shown and (difference.mean or 0) < 0
+    ends = difference.negated() if is_fall else difference
+    return interval(ends.low, ends.high)
 
 
-def _tables(comparisons: Sequence[Comparison]) -> str:
+def _brackets(comparisons: Sequence[Comparison]) -> Statement | None:
     if not any(c.rate.low is not None for c in comparisons):
-        return ""
-    return (
+        return None
+    return Statement(
         f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds, which hold together over all "
-        f"{QUESTIONS * len(comparisons)} claims (Bonferroni); arms are compared with the reference only, not with one "
-        "another."
+        f"{QUESTIONS * len(comparisons)} claims (Bonferroni); where no difference is shown, of the arm minus the "
+        "reference, and for likelihood of nats worse. Arms are compared with the reference only, not with one another.",
+        is_aside=True,
     )
 
 

@@ -1,0 +1,196 @@
+"""A person's own arrays: x (and y) from an `.npy` or `.npz` file, its shape and kind read from it and checked."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.data.array_file import ArrayFile, Header
+from vae_lab.data.binarization import Binarization
+from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
+from vae_lab.data.files import content_hash
+from vae_lab.settings import Fraction
+
+KEYS = {"x", "y", *SPLITS, *(f"{split}_y" for split in SPLITS)}
+
+
+class Arrays(Dataset):
+    """x from a file: an `.npy` array or the key `x` of an `.npz` (labels in `y`), split at random by fractions; or an
+    `.npz` with the splits made, in `train`, `val` and `test` (labels in `train_y`, `val_y`, `test_y`).
+
+    x is (n, d), (n, height, width) or (n, channels, height, width), of dtype bool, uint8 or float. Of what kind it is
+    under `auto`: bool, and numbers that are all 0 or 1, are binary; other uint8 are grey levels of 255; other floats in
+    [0, 1] are grey; floats beyond are real.
+
+    Raises DataError, at `spec` where a header shows it and at `load` otherwise, for a file that is missing or damaged,
+    pickled objects, wrong shapes, NaN and infinity (with the row), and values that are not of the declared kind.
+
+    Arguments:
+        path: the file.
+        kind: of x before binarisation, or auto.
+        binarization: none, dynamic, static or threshold; the latter three for x in [0, 1].
+        binarization_seed: of the fixed draws of val and test (and of train, if static).
+        val_fraction, test_fraction: of the examples, where the file has no splits.
+        split_seed: of the random split.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        kind: Literal["auto", "binary", "unit", "real"] = "auto",
+        binarization: Binarization = "none",
+        binarization_seed: int = 0,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        self.path, self.kind = Path(path).expanduser(), kind
+        self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+
+    def spec(self) -> Spec:
+        shape = self._shape
+        return Spec(shape, kind_after(self._kind, self.binarization), dict(self._sizes), self._classes)
+
+    def fingerprint(self) -> str:
+        return content_hash(self.path, _content)
+
+    def read(self) -> dict[str, Split]:
+        self.spec()
+        xs = {key: _x(self._file.read(key), self._kind, f"{self.path}: {key}") for key in self._keys}
+        levels = 255 if next(iter(xs.values())).dtype == torch.uint8 else 1
+        if "x" not in xs:
+            return {split: Split(x, self._y(f"{split}_y", len(x)), levels) for split, x in xs.items()}
+        x, y = xs["x"], self._y("y", len(xs["x"]))
+        rows = split_rows(self._sizes, self.split_seed)
+        return {split: Split(x[r], None if y is None else y[r], levels) for split, r in rows.items()}
+
+    @cached_property
+    def _file(self) -> ArrayFile:
+        return ArrayFile(self.path)
+
+    @cached_property
+    def _keys(self) -> dict[str, Header]:
+        """The headers of x: one, or one a split."""
+        headers = self._file.headers
+        splits = {key: headers[key] for key in SPLITS if key in headers}
+        if ("x" in headers) == bool(splits) or (splits and len(splits) < len(SPLITS)):
+            found = ", ".join(headers) or "nothing"
+            raise DataError(
+                f"{self.path} has {found}: an .npz needs either x (and y), or train, val and test (and train_y ...)"
+            )
+        return splits or {"x": headers["x"]}
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        shapes = {key: _shape(header, f"{self.path}: {key}") for key, header in self._keys.items()}
+        if len(set(shapes.values())) > 1 or len({header.dtype for header in self._keys.values()}) > 1:
+            kinds = ", ".join(f"{key} {header.shape[1:]} {header.dtype}" for key, header in self._keys.items())
+            raise DataError(f"{self.path}: the splits differ in shape or dtype ({kinds}): make them alike")
+        return next(iter(shapes.values()))
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        if "x" not in self._keys:
+            sizes = {key: header.shape[0] for key, header in self._keys.items()}
+        else:
+            n = self._keys["x"].shape[0]
+            parts = {split: round(n * fraction) for split, fraction in self.fractions.items()}
+            sizes = {"train": n - sum(parts.values()), **parts}
+        if min(sizes.values()) < 1:
+            asked = ", ".join(f"{split} {n}" for split, n in sizes.items())
+            raise DataError(
+                f"{self.path}: each split needs an example, and these would have {asked}: "
+                f"give more examples, or other dataset.val_fraction and dataset.test_fraction"
+            )
+        return sizes
+
+    @cached_property
+    def _kind(self) -> Kind:
+        if self.kind != "auto":
+            return self.kind
+        if next(iter(self._keys.values())).dtype == bool:
+            return "binary"
+        kinds = {_kind_of(self._file.read(key), f"{self.path}: {key}") for key in self._keys}
+        return "real" if "real" in kinds else "unit" if "unit" in kinds else "binary"
+
+    @cached_property
+    def _classes(self) -> int | None:
+        names = ["y"] if "x" in self._keys else [f"{split}_y" for split in SPLITS]
+        ys = [self._y(name, header.shape[0]) for name, header in zip(names, self._keys.values(), strict=True)]
+        return max((int(y.max()) + 1 for y in ys if y is not None), default=None)
+
+    def _y(self, key: str, n: int) -> Tensor | None:
+        if key not in self._file.headers:
+            return None
+        y, where = self._file.read(key), f"{self.path}: {key}"
+        if y.shape != (n,) or y.dtype.kind not in "iu" or (n and y.min() < 0):
+            raise DataError(
+                f"{where} is {y.shape} {y.dtype}: labels are whole numbers from 0, one for each of {n} examples"
+            )
+        return torch.from_numpy(y.astype(np.int64))
+
+
+def _shape(header: Header, where: str) -> tuple[int, ...]:
+    """The shape of one x: (d,), or (channels, height, width)."""
+    n, *shape = header.shape or (0,)
+    given = f"{where} has shape {header.shape}"
+    if header.dtype.kind not in "bf" and header.dtype != np.uint8:
+        raise DataError(f"{where} has dtype {header.dtype}: use bool, uint8 (grey levels 0 to 255), float32 or float64")
+    if len(shape) not in (1, 2, 3):
+        raise DataError(f"{given}: x is (n, d), (n, height, width) or (n, channels, height, width)")
+    if n < 1 or min(shape) < 1:
+        raise DataError(f"{given}, which is empty: give at least one example for each split")
+    if len(shape) == 3 and shape[2] <= 4 < shape[0]:
+        raise DataError(f"{given}, which looks like channels last: channels come first here, np.moveaxis(x, -1, 1)")
+    return (1, *shape) if len(shape) == 2 else tuple(shape)
+
+
+def _kind_of(x: np.ndarray, where: str) -> Kind:
+    _check_finite(x, where)
+    if ((x == 0) | (x == 1)).all():
+        return "binary"
+    grey = x.dtype == np.uint8 or (x.min() >= 0 and x.max() <= 1)
+    return "unit" if grey else "real"
+
+
+def _x(x: np.ndarray, kind: Kind, where: str) -> Tensor:
+    """x as it is stored in a split: bool if binary; uint8 or float32 if grey; float32 if real. (n, h, w) gets its one
+    channel."""
+    _check_finite(x, where)
+    _check_range(x, kind, where)
+    stored = bool if kind == "binary" else np.uint8 if kind == "unit" and x.dtype == np.uint8 else np.float32
+    tensor = torch.from_numpy(np.array(x, stored, order="C"))
+    return tensor[:, None] if x.ndim == 3 else tensor
+
+
+def _check_finite(x: np.ndarray, where: str) -> None:
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(x.astype(np.float32, copy=False))
+    _refuse(bad, x, where, "x must be finite in float32", "remove or repair it")
+
+
+def _check_range(x: np.ndarray, kind: Kind, where: str) -> None:
+    if kind == "binary":
+        _refuse((x != 0) & (x != 1), x, where, "dataset.kind=binary allows 0 and 1", "use dataset.kind=unit or real")
+    elif kind == "unit" and x.dtype != np.uint8:
+        _refuse((x < 0) | (x > 1), x, where, "dataset.kind=unit allows [0, 1]", "rescale x, or use dataset.kind=real")
+
+
+def _refuse(bad: np.ndarray, x: np.ndarray, where: str, allowed: str, advice: str) -> None:
+    rows = np.flatnonzero(bad.reshape(len(x), -1).any(1))
+    if len(rows):
+        value = x[rows[0]][bad[rows[0]]][0]
+        raise DataError(f"{where} has {value} in row {rows[0]} (of {len(rows)} such rows): {allowed}; {advice}")
+
+
+def _content(path: Path) -> Iterator[bytes | memoryview]:
+    file = ArrayFile(path)
+    for key in sorted(KEYS & file.headers.keys()):
+        header = file.headers[key]
+        yield f"{key} {header.shape} {header.dtype.str}".encode()
+        yield np.ascontiguousarray(file.read(key)).reshape(-1).view(np.uint8).data

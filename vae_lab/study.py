@@ -1,0 +1,226 @@
+"""Many runs: a study's arms are expanded to the line of one Hydra multirun, checked, run side by side, and reported."""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+
+from vae_lab.config import composer, expand, groups, packaged, parse_overrides
+from vae_lab.errors import RequestError, listed, nearest
+from vae_lab.run import Request, request
+from vae_lab.store import PLAN, to_json, write_atomically
+
+_KEYS = {"study", "arms", "over"}
+_STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of an arm: `free_bits` at `rate.nats=0.1`. Its name is its option in the group `arm`."""
+
+    arm: str
+    name: str
+    settings: dict[str, Any]
+    strength: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A `study.yaml`: a composition, its arms (a union of grids) and what is crossed over all of them."""
+
+    file: Path
+    content: dict[str, Any]
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.file.parent.name
+
+    @property
+    def over(self) -> dict[str, list[Any]]:
+        return {key: value if isinstance(value, list) else [value] for key, value in self.content["over"].items()}
+
+    def command(self, overrides: list[str]) -> list[str]:
+        """The arguments of `vae-lab train` that this study stands for; what a person overrides replaces `over`."""
+        given = {word.partition("=")[0] for word in overrides}
+        words = [f"experiment={self.name}"]
+        if "arm" not in given:
+            words.append("arm=" + ",".join(point.name for point in self.points))
+        words += [f"{key}={','.join(map(str, values))}" for key, values in self.over.items() if key not in given]
+        return [*words, *overrides]
+
+
+def study_directories() -> list[Path]:
+    """Where studies are looked for: `experiments/` of the working directory, then those that ship with the lab."""
+    here = Path("experiments")
+    return [*([here] if here.is_dir() else []), packaged("experiments")]
+
+
+def find_studies() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for directory in study_directories():
+        for file in sorted(directory.glob("*/study.yaml")):
+            found.setdefault(file.parent.name, file)
+    return found
+
+
+def read_study(name: str) -> Study:
+    """The study of that name. Errors: `RequestError` if there is none, or its file is not one."""
+    known = find_studies()
+    if name not in known:
+        raise RequestError(f"{name}: no such study; there are {listed(known) or 'none'}{nearest(name, known)}")
+    file = known[name]
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
+    _check(file, content)
+    known_groups = groups()
+    points = [point for arm, grid in content["arms"].items() for point in _points(arm, grid or {})]
+    for point in points:
+        _check_point(file, point, known_groups)
+    return Study(file, content, points)
+
+
+def _check(file: Path, content: Any) -> None:
+    missing = _KEYS - set(content) if isinstance(content, dict) else _KEYS
+    if missing:
+        raise RequestError(f"{file}: a study needs the keys {listed(_KEYS)}; it has no {listed(missing)}")
+    study = content["study"]
+    if study.get("name") != file.parent.name:
+        raise RequestError(f"{file}: study.name is {study.get('name')!r}, its folder {file.parent.name!r}; they must agree")
+    for key in study:
+        if key not in _STUDY_KEYS:
+            raise RequestError(f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(key, _STUDY_KEYS)}")
+    for key in (study.get("reference"), *study.get("controls", [])):
+        if key is not None and key not in content["arms"]:
+            raise RequestError(f"{file}: {key} is no arm; arms: {listed(content['arms'])}{nearest(key, content['arms'])}")
+
+
+def _points(arm: str, grid: Mapping[str, Any]) -> Iterator[Point]:
+    """The product of an arm's own lists."""
+    lists = {key: value for key, value in grid.items() if isinstance(value, list)}
+    for values in itertools.product(*lists.values()):
+        strength = dict(zip(lists, values, strict=True))
+        name = "-".join([arm, *(str(value) for value in values)])
+        yield Point(arm, name, {**grid, **strength}, strength)
+
+
+def _check_point(file: Path, point: Point, known: dict[str, list[str]]) -> None:
+    for key, value in point.settings.items():
+        if "." not in key and key in known and value not in known[key]:
+            hint = nearest(str(value), known[key])
+            raise RequestError(f"{file}: arms.{point.arm}: {key}={value}: no such option; allowed: {listed(known[key])}{hint}")
+
+
+# ---- as options of Hydra
+
+
+def register_study(study: Study) -> None:
+    """Makes a study an option of the group `experiment`, and each of its points one of `arm`: then a union of grids
+    is one product, which any sweeper and launcher can run."""
+    store = ConfigStore.instance()
+    body = {key: value for key, value in study.content.items() if key not in ("arms", "over")}
+    body["study"] = {"name": study.name}
+    store.store(name=study.name, node=body, group="experiment", package="_global_")
+    known = groups()
+    for point in study.points:
+        store.store(name=point.name, node=_arm_node(point, known), group="arm", package="_global_")
+
+
+def _arm_node(point: Point, known: dict[str, list[str]]) -> dict[str, Any]:
+    node: dict[str, Any] = {"defaults": [], "study": {"arm": point.name}}
+    for key, value in point.settings.items():
+        if key in known:
+            node["defaults"].append({f"override /{key}": value})
+        else:
+            _put(node, key.split("."), value)
+    node["defaults"].append("_self_")
+    return node
+
+
+def _put(node: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+
+
+def register_named(overrides: list[str]) -> None:
+    """Registers the study that `experiment=NAME` among the overrides names, if any."""
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key == "experiment" and value and "," not in value:
+            register_study(read_study(value))
+
+
+# ---- the plan
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the study at one value of everything that is crossed over."""
+
+    point: Point
+    over: dict[str, Any]
+    request: Request
+
+
+def plan(study: Study, overrides: list[str]) -> list[Cell]:
+    """Every cell, composed and checked. Errors: `RequestError` for the first that makes no sense, naming it."""
+    register_study(study)
+    names = {point.name: point for point in study.points}
+    cells = []
+    words = study.command(overrides)
+    swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
+    crossed = {*study.over, *swept}
+    with composer() as compose_point:
+        for words_of_point in expand(words):
+            given = dict(word.partition("=")[::2] for word in words_of_point)
+            cfg = compose_point(words_of_point)
+            try:
+                asked = request(cfg)
+            except RequestError as error:
+                raise RequestError(f"{given['arm']}: {error}") from error
+            over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
+            cells.append(Cell(names[given["arm"]], over, asked))
+    return cells
+
+
+def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
+    """Freezes which cell is which run, in the study's folder, which it returns."""
+    folder = cells[0].request.directory.path.parent
+    content = {
+        "study": study.content["study"],
+        "command": "vae-lab train -m " + " ".join(command),
+        "cells": [
+            {
+                "arm": cell.point.arm,
+                "cell": cell.point.name,
+                "strength": cell.point.strength,
+                "over": cell.over,
+                "signature": cell.request.directory.signature,
+            }
+            for cell in cells
+        ],
+    }
+    write_atomically(folder / PLAN, to_json(content))
+    return folder
+
+
+def side_by_side(threads: int, runs: int) -> int:
+    """How many runs to have at once: cores over threads a run. Two runs of one thread beat one run of two by far."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // threads, runs))
+
+
+def launcher(jobs: int, overrides: list[str]) -> list[str]:
+    """The words that choose a launcher: joblib for runs side by side, unless the person chose one."""
+    if jobs == 1 or any(word.startswith("hydra/launcher") for word in overrides):
+        return []
+    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]
