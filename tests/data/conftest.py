@@ -24,7 +24,18 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 NEEDS_FILE = {"mnist": "mnist/train-images-idx3-ubyte.gz", "frey_faces": "frey_faces/frey_faces.npz"}
 
 
-def settings_of(name: str) -> tuple[type[Dataset], dict[str, Any]]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", NAMES)
+
+
+@pytest.fixture(scope="session")
+def settings_of() -> Callable[[str], tuple[type[Dataset], dict[str, Any]]]:
+    return _settings_of
+
+
+def _settings_of(name: str) -> tuple[type[Dataset], dict[str, Any]]:
+    """The class that a YAML names, and its settings."""
     node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     cls = pydoc.locate(node.pop("_target_"))
     assert inspect.isclass(cls)
@@ -45,13 +56,26 @@ def make(own_file: Path) -> Callable[..., Dataset]:
     """make(name, **overrides): the dataset that the YAML describes, its file found, or a skip with the reason."""
 
     def build(name: str, **overrides: Any) -> Dataset:
-        cls, node = settings_of(name)
+        cls, node = _settings_of(name)
         if name in NEEDS_FILE and not (DATA_ROOT / NEEDS_FILE[name]).is_file():
             pytest.skip(f"{name}: no {DATA_ROOT / NEEDS_FILE[name]} (set VAE_LAB_DATA)")
         found = {"root": str(DATA_ROOT)} if "root" in node else {"path": str(own_file)} if "path" in node else {}
         return cls(**node | found | overrides)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def _made() -> dict[str, Dataset]:
+    return {}
+
+
+@pytest.fixture
+def dataset(name: str, make: Callable[..., Dataset], _made: dict[str, Dataset]) -> Dataset:
+    """One for each YAML, read once."""
+    if name not in _made:
+        _made[name] = make(name)
+    return _made[name]
 
 
 TINY = (
@@ -107,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if mirror.cuts > 0:
             mirror.cuts, body = mirror.cuts - 1, body[: mirror.cut]
-        return self.wfile.write(body) and None
+        self.wfile.write(body)
+        return None
 
     def log_message(self, *args: object) -> None:
         pass

@@ -28,7 +28,7 @@ class Truth:
     strength: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_run(folder: Path, arm: str, seed: int, truth: Truth, **changes: Any) -> Path:
+def write_run(folder: Path, arm: str, seed: int, truth: Truth, /, **changes: Any) -> Path:
     """One completed run; `changes` replace entries of its `result.json`."""
     run = folder / signature(arm, seed, truth)
     run.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def scores(split: str, rate: float, elbo: float, truth: Truth, rng: np.random.Ge
         f"{split}/nll_se": 0.2,
         f"{split}/nll_tenth": nll + 0.02,
         f"{split}/ess": 41.5,
-        f"{split}/active_units": int(round(truth.active + rng.normal(0, 0.6))),
+        f"{split}/active_units": round(truth.active + rng.normal(0, 0.6)),
         f"{split}/mutual_information": 0.8 * rate,
         f"{split}/mutual_information_se": 0.02,
         f"{split}/marginal_kl": 0.2 * rate,
@@ -155,4 +155,6 @@ SEVEN = {
 }
 
 if __name__ == "__main__":
-    write_study(Path(sys.argv[1]), SEVEN, controls=["control"], budget={"runs": 24, "minutes": 8, "device": "2 CPU cores"})
+    write_study(
+        Path(sys.argv[1]), SEVEN, controls=["control"], budget={"runs": 24, "minutes": 8, "device": "2 CPU cores"}
+    )

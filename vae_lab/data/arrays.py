@@ -15,6 +15,7 @@ from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, 
 from vae_lab.data.files import content_hash
 from vae_lab.settings import Fraction
 
+ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
 KEYS = {"x", "y", *SPLITS, *(f"{split}_y" for split in SPLITS)}
 
 
@@ -71,7 +72,7 @@ class Arrays(Dataset):
 
     @cached_property
     def _file(self) -> ArrayFile:
-        return ArrayFile(self.path)
+        return ArrayFile(self.path, ADVICE)
 
     @cached_property
     def _keys(self) -> dict[str, Header]:
@@ -128,10 +129,11 @@ class Arrays(Dataset):
         if key not in self._file.headers:
             return None
         y, where = self._file.read(key), f"{self.path}: {key}"
-        if y.shape != (n,) or y.dtype.kind not in "iu" or (n and y.min() < 0):
-            raise DataError(
-                f"{where} is {y.shape} {y.dtype}: labels are whole numbers from 0, one for each of {n} examples"
-            )
+        wanted = f"labels are whole numbers from 0, one for each of {n} examples"
+        if y.shape != (n,) or y.dtype.kind not in "iu":
+            raise DataError(f"{where} is {y.shape} {y.dtype}: {wanted}")
+        if y.min() < 0:
+            raise DataError(f"{where} is {y.shape} {y.dtype} with {y.min()} in it: {wanted}")
         return torch.from_numpy(y.astype(np.int64))
 
 
@@ -189,7 +191,7 @@ def _refuse(bad: np.ndarray, x: np.ndarray, where: str, allowed: str, advice: st
 
 
 def _content(path: Path) -> Iterator[bytes | memoryview]:
-    file = ArrayFile(path)
+    file = ArrayFile(path, ADVICE)
     for key in sorted(KEYS & file.headers.keys()):
         header = file.headers[key]
         yield f"{key} {header.shape} {header.dtype.str}".encode()

@@ -1,16 +1,15 @@
 """Frey Faces: small grey pictures of one person, real-valued data for Gaussian likelihoods."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vae_lab.data.array_file import ArrayFile
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after, split_rows
-from vae_lab.data.files import content_hash, line
+from vae_lab.data.files import content_hash
 
 SIZES = {"train": 1565, "val": 200, "test": 200}
 SHAPE = (28, 20)
@@ -55,15 +54,7 @@ class FreyFaces(Dataset):
 
 
 def _images(path: Path) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images = file["images"]
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: {ADVICE}") from None
-    except KeyError:
-        raise DataError(f"{path} has no key `images`: {ADVICE}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged ({line(error)}): {ADVICE}") from None
+    images = ArrayFile(path, ADVICE).read("images")
     wanted = (sum(SIZES.values()), *SHAPE)
     if images.shape != wanted or images.dtype != np.uint8:
         raise DataError(f"{path}: `images` is {images.shape} {images.dtype}, not {wanted} uint8: {ADVICE}")

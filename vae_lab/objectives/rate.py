@@ -45,12 +45,15 @@ class FreeBits(nn.Module):
 
     def __init__(
         self,
+        latent_dim: int,
         nats: NonNegative = 0.25,
         granularity: Granularity = "dim",
         reduction: Reduction = "batch",
         group_size: Count = 4,
     ) -> None:
         super().__init__()
+        if granularity == "group" and latent_dim % group_size:
+            raise ValueError(f"rate.group_size: {group_size} given; must divide latent_dim = {latent_dim}")
         self.nats, self.granularity, self.reduction, self.group_size = nats, granularity, reduction, group_size
 
     def forward(self, terms: Terms) -> Tensor:

@@ -129,7 +129,8 @@ class Cell:
     @property
     def latents(self) -> int | None:
         """The number of latent dimensions that the evaluation saw."""
-        return next((len(v) for row in self.completed if (v := row.detail("test", "rate_per_dimension"))), None)
+        names = ("rate_per_dimension", "variances")
+        return next((len(v) for row in self.completed for name in names if (v := row.detail("test", name))), None)
 
 
 @dataclass(frozen=True)
@@ -281,12 +282,12 @@ def _outcome(run: store.RunDirectory) -> tuple[str, str, dict[str, Any]]:
     try:
         result = run.result()
     except (store.Damaged, OSError) as error:
-        return "damaged", words.first_line(str(error)), {}
+        return "damaged", words.first_line(str(error).replace(str(run.path), run.signature)), {}
     if result is None:
         state = run.state()
         return state, NOT_BEGUN.get(state, ""), {}
     if not isinstance(result["metrics"], dict):
-        return "damaged", f"{run.path / store.RESULT} is damaged: its metrics are no object", {}
-    error = words.first_line(result.get("error")) or "no error was recorded"
-    completed = result["status"] == "completed"
-    return str(result["status"]), "" if completed else error, result
+        return "damaged", f"{run.signature}/{store.RESULT} is damaged: its metrics are no object", {}
+    if result["status"] == "completed":
+        return "completed", "", result
+    return str(result["status"]), words.first_line(result.get("error")) or "no error was recorded", result

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -21,9 +22,9 @@ from vae_lab.report.cells import Arm, Study
 
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#8C6D00", "#5B2C83")
 GREYS = ("#8A8A8A", "#B5B5B5")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKS = ("o", "s", "^", "D", "v", "P", "p", "*")
 COLUMNS = 4
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": ["DejaVu Sans"],
@@ -34,6 +35,7 @@ STYLE = {
     "axes.linewidth": 0.7,
     "path.simplify": True,
 }
+
 
 @dataclass(frozen=True)
 class Look:
@@ -47,7 +49,7 @@ class Look:
 def looks(study: Study) -> dict[str, Look]:
     """Arm to its colour and mark."""
     found = {study.reference.name: Look("#000000", "o")}
-    found |= {arm.name: Look(GREYS[i % 2], "x", "--") for i, arm in enumerate(study.controls)}
+    found |= {arm.name: Look(GREYS[i % 2], "X", "--") for i, arm in enumerate(study.controls)}
     for i, arm in enumerate(study.remedies):
         line = "-" if i < len(PALETTE) else ":"
         found[arm.name] = Look(PALETTE[i % len(PALETTE)], MARKS[(i + 1) % len(MARKS)], line)

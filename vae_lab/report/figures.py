@@ -1,6 +1,7 @@
 """The figures of a report: what each one shows, drawn from the runs of the chosen cells."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ POINTS = 160  # a curve keeps at most this many
 def rate_distortion(study: Study) -> str:
     """Distortion over rate (nats, test), a point a seed and a larger one for the mean, with the lines of equal ELBO."""
     alt = "Distortion over rate on test, a point for each seed, with diagonal lines of equal ELBO"
-    return to_svg(lambda figure: _draw_plane(study, figure.subplots()), 7.4, 4.4, "plane", alt)
+    return to_svg(lambda figure: _draw_plane(study, figure.subplots()), 9, 4.6, "plane", alt)
 
 
 def _draw_plane(study: Study, axes: Axes) -> None:
@@ -28,25 +29,34 @@ def _draw_plane(study: Study, axes: Axes) -> None:
         rate, distortion = arm.chosen.values("test/rate"), arm.chosen.values("test/distortion")
         points = np.array([(rate[key], distortion[key]) for key in rate if key in distortion])
         if len(points):
-            edge = {} if look.mark == "x" else {"edgecolors": "white", "linewidths": 0.8}
-            axes.scatter(*points.T, s=16, color=look.color, marker=look.mark, alpha=0.55, linewidths=0.8)
-            axes.scatter(*points.mean(0), s=75, color=look.color, marker=look.mark, label=arm.label, zorder=3, **edge)
+            color, mark = look.color, look.mark
+            axes.scatter(points[:, 0], points[:, 1], s=16, color=color, marker=mark, alpha=0.55, linewidths=0)
+            mean = points.mean(0)
+            axes.scatter(
+                mean[:1], mean[1:], s=80, color=color, marker=mark, edgecolors="white", linewidths=0.8, label=arm.label
+            )
     axes.set(xlabel="rate, nats per example", ylabel="distortion, nats per example")
     axes.margins(0.12)
     _iso_elbo(axes)
+    axes.plot([], [], color="#CFCFCF", lw=0.7, label="equal ELBO, as labelled")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
 
 
 def _iso_elbo(axes: Axes) -> None:
     """Grey diagonals R + D = -ELBO, labelled in the margin where they leave the picture."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    for level in MaxNLocator(16, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top):
+    levels = MaxNLocator(16, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top)
+    for level in levels:
         axes.plot((left, right), (level - left, level - right), color="#CFCFCF", lw=0.7, zorder=0)
         y = max(level - right, bottom)
-        if left + 0.1 * (right - left) < level - y and y < top - 0.05 * (top - bottom):
-            style = {"ha": "right", "va": "bottom" if y == bottom else "top", "color": "#767676", "fontsize": 7}
-            axes.annotate(f"ELBO {-level:g}", (level - y, y), (-3, 2 if y == bottom else -2), textcoords="offset points", **style)
+        if left + 0.05 * (right - left) < level - y and y < top - 0.05 * (top - bottom):
+            _label(axes, f"{-level:g}", (level - y, y), "bottom" if y == bottom else "top")
     axes.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _label(axes: Axes, text: str, point: tuple[float, float], side: Literal["bottom", "top"]) -> None:
+    offset = (-3.0, 2.0 if side == "bottom" else -2.0)
+    axes.annotate(text, point, offset, textcoords="offset points", ha="right", va=side, color="#767676", fontsize=7)
 
 
 def log_variances(study: Study) -> str:

@@ -38,7 +38,7 @@ def name_of(row: Row) -> str:
 
 def _missing(study: Study) -> Iterator[str]:
     if study.missing:
-        yield f"{several(len(study.missing), 'run')} of {len(study.rows)} gave no numbers; see Failures."
+        yield f"{several(len(study.missing), 'run')} of {len(study.rows)} gave no numbers and are listed as failures."
 
 
 def _numberless(study: Study) -> Iterator[str]:
@@ -120,6 +120,6 @@ def _requests(study: Study) -> Iterator[str]:
     if asked and asked not in {arm.name for arm in study.arms}:
         yield f"study.reference names {asked}, which is no arm here; compared with {study.reference.name} instead."
     if str(study.facts.get("select")).startswith("test/"):
-        yield f"study.select asked for {study.facts['select']}; a strength is never chosen on test, so by {study.select}."
+        yield f"study.select asked for {study.facts['select']}; a strength is never chosen on test: by {study.select}."
     if any(len(arm.cells) > 1 and not arm.chosen.values(study.select) for arm in study.arms):
         yield f"An arm of several settings has no {study.select} to choose by; its first setting stands."

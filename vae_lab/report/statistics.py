@@ -115,14 +115,14 @@ def choose(candidates: Mapping[str, Mapping[str, float]], higher_is_better: bool
 
 @dataclass(frozen=True)
 class Trend:
-    """How a validation curve ends: the rise of a fitted line over the last fifth of training, and its standard error."""
+    """How a validation curve ends: the rise of a fitted line over the last fifth of training, its standard error."""
 
     rise: float
     error: float
 
     @property
     def is_rising(self) -> bool:
-        """Whether the run had not converged: it still rose by more than `RISE` nats and by more than twice its noise."""
+        """Whether the run had not converged: it still rose by more than `RISE` nats and twice its noise."""
         return self.rise > max(RISE, 2 * self.error)
 
 

@@ -12,7 +12,9 @@ from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import Difference, Summary
 from vae_lab.report.verdict import Comparison
+from vae_lab.store import LOG
 
+NAME = 24  # columns that an arm's name gets, at most, before it is folded
 WIDE = 118  # columns of a terminal on which a figure and its spread fit on one line
 
 
@@ -27,7 +29,14 @@ def results_csv(study: Study) -> str:
 
 def _record(study: Study, row: Row) -> list[object]:
     over = [row.over.get(name) for name in study.over_names]
-    return [row.arm, row.cell, *over, row.signature, row.status, *(row.metrics.get(name) for name in study.metric_names)]
+    return [
+        row.arm,
+        row.cell,
+        *over,
+        row.signature,
+        row.status,
+        *(row.metrics.get(name) for name in study.metric_names),
+    ]
 
 
 def summary_text(summary: Summary, digits: int = 2, join: str = " ") -> str:
@@ -49,19 +58,20 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
     console = Console(highlight=False, emoji=False, markup=False)
     join = " " if console.width >= WIDE else "\n"
     console.print(_table(study, {c.arm.name: c for c in comparisons}, join))
-    for sentence in (*verdict, *(f"Note: {note}" for note in notes)):
-        console.print(sentence, soft_wrap=not console.is_terminal)
+    failures = (f"{row.status}: {row.arm} {row.over_text}: {row.error} ({row.run.path / LOG})" for row in study.missing)
+    for line in (*verdict, *(f"Note: {note}" for note in notes), *failures):
+        console.print(line, soft_wrap=not console.is_terminal)
 
 
 def _table(study: Study, comparisons: dict[str, Comparison], join: str) -> Table:
     table = Table(title=study.name, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
     reference = study.reference.name
-    table.add_column("arm", overflow="fold")
+    table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in study.arms), NAME))
     for head in ("n", "elbo", "nll", "rate", "active", f"rate minus\n{reference}", f"cost against\n{reference}"):
         table.add_column(head, justify="right", overflow="fold")
     for arm in study.arms:
         cell = arm.chosen
-        label = f"{arm.name}{join}({words.strength(cell.strength)})" if cell.strength else arm.name
+        label = f"{arm.name}{join}{words.strength(cell.strength)}".strip()
         figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]
         active = summary_text(cell.summary("test/active_units"), 1, join)
         compared = _compared(study, arm.name, comparisons.get(arm.name), join)
@@ -73,4 +83,6 @@ def _compared(study: Study, name: str, compared: Comparison | None, join: str) -
     if compared is None:
         return ("reference" if name == study.reference.name else "control"), ""
     cost = difference_text(compared.cost, join)
-    return difference_text(compared.rate, join), cost if compared.measure == "NLL" else f"{cost}{join}({compared.measure})"
+    return difference_text(
+        compared.rate, join
+    ), cost if compared.measure == "NLL" else f"{cost}{join}({compared.measure})"

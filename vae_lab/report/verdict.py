@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_lab.report.cells import Arm, Cell, Study
-from vae_lab.report.statistics import LEVEL, Difference, paired_difference
+from vae_lab.report.statistics import LEVEL, Difference, Summary, paired_difference
 from vae_lab.report.words import interval, number, several
 
 QUESTIONS = 2  # rate and cost
@@ -28,8 +28,13 @@ class Comparison:
     looseness: float | None  # nats by which NLL still moves from K/10 to K samples, the larger of the two arms
 
     @property
-    def names_a_winner(self) -> bool:
-        """Whether anything at all is claimed, in either direction."""
+    def is_winner(self) -> bool:
+        """Whether the arm is claimed to be better than the reference in anything: more rate, or likelihood gained."""
+        return (self.rate.is_shown and (self.rate.mean or 0) > 0) or (self.cost.is_shown and (self.cost.mean or 0) < 0)
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether anything is claimed, in either direction."""
         return self.rate.is_shown or self.cost.is_shown
 
 
@@ -159,9 +164,7 @@ def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[Statement |
     ]
 
 
-def _listed(
-    start: str, comparisons: Sequence[Comparison], tell: Callable[[Comparison], str]
-) -> Statement | None:
+def _listed(start: str, comparisons: Sequence[Comparison], tell: Callable[[Comparison], str]) -> Statement | None:
     return Statement(start, tuple(tell(c) for c in comparisons)) if comparisons else None
 
 
@@ -190,10 +193,12 @@ def _span(difference: Difference) -> str:
 def _brackets(comparisons: Sequence[Comparison]) -> Statement | None:
     if not any(c.rate.low is not None for c in comparisons):
         return None
+    loose = " Cost is in ELBO where NLL still moves by more than the gap with the number of importance samples."
     return Statement(
         f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds, which hold together over all "
         f"{QUESTIONS * len(comparisons)} claims (Bonferroni); where no difference is shown, of the arm minus the "
-        "reference, and for likelihood of nats worse. Arms are compared with the reference only, not with one another.",
+        "reference, and for likelihood of nats worse. Arms are compared with the reference only, not with one another."
+        + (loose if any(c.measure == "ELBO" for c in comparisons) else ""),
         is_aside=True,
     )
 
@@ -212,10 +217,9 @@ def _beside(study: Study, row: Any) -> list[dict[str, Any]]:
     if not isinstance(row, dict):
         return []
     cell = _cell_of(study, row)
-    measured = cell.summary(str(row.get("metric"))) if cell else None
+    measured = cell.summary(str(row.get("metric"))) if cell else Summary(None, None, 0)
     value = row.get("value")
-    known = measured is not None and measured.mean is not None and isinstance(value, (int, float))
-    difference = measured.mean - value if known and measured and measured.mean is not None else None
+    difference = measured.mean - value if measured.mean is not None and isinstance(value, (int, float)) else None
     label = cell.label if cell else str(row.get("cell") or row.get("arm") or "")
     return [{**row, "label": label, "measured": measured, "difference": difference}]
 

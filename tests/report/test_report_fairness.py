@@ -1,0 +1,92 @@
+"""A fair comparison, over simulated studies: identical arms get no winner, a real effect gets one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vae_lab import store
+from vae_lab.report.cells import Row, Study
+from vae_lab.report.statistics import paired_difference
+from vae_lab.report.verdict import Comparison, compare, pairs
+
+STUDIES = 200
+ALLOWED = 10  # one in twenty of 200: the bound itself, with no allowance on top
+REMEDIES = ("kl_annealing", "cyclical", "free_bits", "beta_below_one", "delta")
+
+
+def simulate(rng: np.random.Generator, seeds: int, effect: float = 0.0, loose: float = 0.1) -> Study:
+    """Seven arms on the same seeds: a reference, five remedies of which one has two strengths, and a control. The
+    seed's luck is shared by the arms; `effect` is what free bits really adds to the rate, and costs."""
+    luck = rng.normal(0, 0.5, size=(seeds, 2))
+    cells = [("vanilla", "vanilla"), *((arm, arm) for arm in REMEDIES), ("free_bits", "strong"), ("control", "control")]
+    rows = [
+        Row(arm, cell, {}, {"seed": s}, store.RunDirectory(Path(f"{cell}{s}")), "completed", "", {"metrics": found})
+        for arm, cell in cells
+        for s in range(seeds)
+        for found in [measure(rng, luck[s], effect if arm == "free_bits" else 0.0, loose)]
+    ]
+    return Study(Path("simulated"), {"reference": "vanilla", "controls": ["control"]}, tuple(rows))
+
+
+def measure(rng: np.random.Generator, luck: np.ndarray, effect: float, loose: float) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for split in ("val", "test"):
+        rate = 2.0 + luck[0] + effect + rng.normal(0, 0.2)
+        elbo = -20 + luck[1] - effect + rng.normal(0, 0.3)
+        nll = -elbo - 0.5 + rng.normal(0, 0.1)
+        found |= {f"{split}/rate": rate, f"{split}/elbo": elbo, f"{split}/nll": nll}
+        found[f"{split}/nll_tenth"] = nll + loose * rng.random()
+    return found
+
+
+def studies(seed: int, seeds: int, **kwargs: float) -> Iterator[Study]:
+    rng = np.random.default_rng(seed)
+    return (simulate(rng, seeds, **kwargs) for _ in range(STUDIES))
+
+
+@pytest.fixture(scope="module")
+def identical() -> dict[tuple[int, float], list[list[Comparison]]]:
+    """Comparisons of simulated studies in which every arm is the same, by number of seeds and looseness of NLL."""
+    return {(n, loose): [compare(s) for s in studies(0, n, loose=loose)] for n in (3, 5) for loose in (0.1, 1.0)}
+
+
+@pytest.mark.parametrize("case", [(3, 0.1), (3, 1.0), (5, 0.1), (5, 1.0)])
+def test_identical_arms_get_a_winner_at_most_one_time_in_twenty(case: Any, identical: Any) -> None:
+    named = sum(any(c.is_winner for c in comparisons) for comparisons in identical[case])
+    assert named <= ALLOWED
+
+
+def test_identical_arms_get_a_claim_in_either_direction_at_most_one_time_in_twenty(identical: Any) -> None:
+    """All claims, of worse arms too, hold together at 95 %: over 800 studies, a true rate of one in twenty gives more
+    than the 99 % point of its binomial (55) one time in a hundred."""
+    claimed = [any(c.is_claim for c in comparisons) for found in identical.values() for comparisons in found]
+    assert sum(claimed) <= stats.binom.ppf(0.99, len(claimed), 0.05)
+
+
+def test_both_measures_of_likelihood_were_exercised(identical: Any) -> None:
+    assert {c.measure for found in identical.values() for comparisons in found for c in comparisons} == {"NLL", "ELBO"}
+
+
+def test_the_bound_is_a_sharp_test() -> None:
+    """A rule that named winners 10 % of the time would pass 10 of 200 with a probability of under 1 %."""
+    assert stats.binom.cdf(ALLOWED, STUDIES, 0.10) < 0.01
+
+
+@pytest.mark.parametrize(("seeds", "effect"), [(3, 6.0), (5, 2.0)])
+def test_a_large_effect_is_found(seeds: int, effect: float) -> None:
+    found = [{c.arm.name for c in compare(study) if c.is_winner} for study in studies(1, seeds, effect=effect)]
+    assert sum("free_bits" in names for names in found) > 0.9 * STUDIES
+
+
+def test_without_the_correction_identical_arms_would_get_winners() -> None:
+    """The simulation has the power to see a careless rule: intervals of a single claim, read for every arm."""
+
+    def is_careless(study: Study) -> bool:
+        differences = (pairs(arm.chosen, study.reference.chosen, "test/rate") for arm in study.remedies)
+        return any(paired_difference(d, claims=1).is_shown for d in differences)
+
+    assert sum(map(is_careless, studies(0, 3))) > 2 * ALLOWED
