@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from synthetic_study import SEVEN, Truth, cell, history, write_plan, write_run, write_study
 
-from vae_lab import report, store
+from vae_lab import report
 from vae_lab.report.cells import NoReport
 
 VANILLA, BETTER = Truth(1.7, -20.6, 5), Truth(6.0, -20.6, 15)
@@ -219,7 +219,7 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
 
 def test_runs_by_different_code_or_evaluation_are_flagged(tmp_path: Path) -> None:
     write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]})
-    code = {"vae_lab": "0.2.0", "commit": "fff", "device": "cpu"}
+    code = {"vae_lab": "0.2.0", "commit": "fff", "accelerator": "cpu"}
     write_run(tmp_path, "good", 2, BETTER, environment=code, evaluation={"hash": "e2"}, timing={"steps": 9})
     notes = " ".join(report.build(tmp_path).notes)
     assert "different code: vae_lab 0.1.0 at commit abc1234 (5 runs); 0.2.0 at commit fff (1 run: good seed=2)" in notes
@@ -274,6 +274,41 @@ def test_a_folder_without_a_plan(tmp_path: Path) -> None:
     assert arms == ["good goods0", "good good7s0", "good goods1", "run solos0", "vanilla"]
 
 
+def test_without_a_plan_nothing_is_compared(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "vanilla", seed, VANILLA)
+        write_run(tmp_path, "good", seed, BETTER)
+    made = report.build(tmp_path)
+    assert made.comparisons == []
+    assert str(made.verdict[0]).startswith("No verdict: without a plan")
+    assert "rate minus<br>" not in made.html
+
+
+def test_bounds_that_cross_within_their_error_meet_and_beyond_it_are_told(tmp_path: Path) -> None:
+    write_study(tmp_path, {"vanilla": [VANILLA]}, seeds=1)
+    path = tmp_path / "vanillas0" / "result.json"
+    content = json.loads(path.read_text())
+    rate = content["metrics"]["test/rate"]
+    content["metrics"] |= {"test/mutual_information": rate + 0.05, "test/marginal_kl": -0.05}
+    path.write_text(json.dumps(content))
+    made = report.build(tmp_path)
+    assert made.html.count("ends meet, ± 0.02") == 2
+    assert not any("exceeds the rate" in note for note in made.notes)
+    content["metrics"]["test/mutual_information"] = rate + 1.0
+    path.write_text(json.dumps(content))
+    assert any("exceeds the rate" in note for note in report.build(tmp_path).notes)
+
+
+def test_a_bound_at_its_cap_is_told(tmp_path: Path) -> None:
+    made = report.build(write_study(tmp_path, {"vanilla": [Truth(7.5)]}, seeds=1))  # 0.8 x 7.5 > ln 360 = 5.89
+    assert "lower end at its cap, ln 360" in made.html
+
+
+def test_a_reference_with_units_in_use_but_little_rate(tmp_path: Path) -> None:
+    arms = {"vanilla": [Truth(1.5, -20, 14)], "other": [VANILLA], "control": [Truth(4, -21, 14)]}
+    assert "has not collapsed outright, but keeps little" in words(write_study(tmp_path, arms, controls=["control"]))
+
+
 def test_folders_of_a_tree(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_study(tmp_path / name, {"vanilla": [VANILLA]}, seeds=1)
@@ -287,7 +322,7 @@ def test_what_no_report_can_be_made_of(tmp_path: Path) -> None:
     with pytest.raises(NoReport, match="no runs in it"):
         report.build(tmp_path)
     (tmp_path / "plan.json").write_text('{"cells": [{"arm": "a"}]}')
-    with pytest.raises(store.Damaged, match=r"plan\.json is damaged: a cell lacks 'signature'"):
+    with pytest.raises(NoReport, match=r"plan\.json is damaged: a cell lacks 'signature'"):
         report.build(tmp_path)
 
 

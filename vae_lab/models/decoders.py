@@ -35,7 +35,7 @@ class MLPDecoder(Decoder):
         shape: Sequence[int],
         arity: int,
         hidden: Widths = [200, 200],
-        activation: Activation = "tanh",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.out_shape = (*shape, arity)

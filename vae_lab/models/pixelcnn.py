@@ -40,8 +40,8 @@ class PixelCNNDecoder(Decoder):
         shape: Sequence[int],
         arity: int,
         channels: Count = 16,
-        layers: Count = 3,
-        receptive_field: Count = 7,
+        layers: Count = 2,
+        receptive_field: Count = 5,
     ) -> None:
         super().__init__()
         self.shape, self.arity = torch.Size(shape), arity

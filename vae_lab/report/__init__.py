@@ -60,7 +60,7 @@ class Report:
 
 
 def build(path: Path) -> Report:
-    """Reads a study's folder, or any folder of run directories. Errors: `cells.NoReport`, `store.Damaged`."""
+    """Reads a study's folder, or any folder of run directories. Errors: `cells.NoReport`, a `RequestError`."""
     from vae_lab.report.cells import read
 
     return Report(read(Path(path)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import store
+from vae_lab.errors import RequestError
 from vae_lab.report import words
 from vae_lab.report.statistics import Summary, Trend, choose, summarize, trend
 
@@ -24,7 +25,7 @@ NOT_BEGUN = {"new": "not begun", "cut": "begun and cut short; the same command g
 Series = dict[str, tuple[list[int], list[float]]]
 
 
-class NoReport(ValueError):
+class NoReport(RequestError):
     """A path that no report can be made of; the message is one line for the person who asked."""
 
 
@@ -160,6 +161,7 @@ class Study:
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     command: str | None = None
+    is_planned: bool = True
 
     @property
     def name(self) -> str:
@@ -199,7 +201,9 @@ class Study:
 
     @property
     def remedies(self) -> tuple[Arm, ...]:
-        """The arms that the verdict compares with the reference."""
+        """The arms that the verdict compares with the reference; none where no plan says that they are comparable."""
+        if not self.is_planned:
+            return ()
         return tuple(arm for arm in self.arms if arm is not self.reference and arm not in self.controls)
 
     @property
@@ -223,12 +227,14 @@ class Study:
 
 
 def read(path: Path) -> Study:
-    """A study's folder (with `plan.json`), or any folder of run directories. Errors: `NoReport`; `store.Damaged` if the
-    plan is."""
+    """A study's folder (with `plan.json`), or any folder of run directories. Errors: `NoReport`."""
     if not path.is_dir():
         raise NoReport(f"{path}: no such folder")
-    plan = store.read_plan(path)
-    study = _planned(path, plan) if plan is not None else Study(path, {}, tuple(_found(path)))
+    try:
+        plan = store.read_plan(path)
+        study = _planned(path, plan) if plan is not None else Study(path, {}, tuple(_found(path)), is_planned=False)
+    except store.Damaged as error:
+        raise NoReport(f"{error} (the study's command writes it again)") from error
     if not study.rows:
         raise NoReport(f"{path}: no runs in it")
     return study

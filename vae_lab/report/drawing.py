@@ -50,7 +50,7 @@ def looks(study: Study) -> dict[str, Look]:
     """Arm to its colour and mark."""
     found = {study.reference.name: Look("#000000", "o")}
     found |= {arm.name: Look(GREYS[i % 2], "X", "--") for i, arm in enumerate(study.controls)}
-    for i, arm in enumerate(study.remedies):
+    for i, arm in enumerate(arm for arm in study.arms if arm.name not in found):
         line = "-" if i < len(PALETTE) else ":"
         found[arm.name] = Look(PALETTE[i % len(PALETTE)], MARKS[(i + 1) % len(MARKS)], line)
     return found

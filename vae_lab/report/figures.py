@@ -45,7 +45,7 @@ def _draw_plane(study: Study, axes: Axes) -> None:
 def _iso_elbo(axes: Axes) -> None:
     """Grey diagonals R + D = -ELBO, labelled in the margin where they leave the picture."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    levels = MaxNLocator(16, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top)
+    levels = MaxNLocator(20, steps=[1, 2, 5, 10]).tick_values(left + bottom, right + top)
     for level in levels:
         axes.plot((left, right), (level - left, level - right), color="#CFCFCF", lw=0.7, zorder=0)
         y = max(level - right, bottom)
@@ -61,12 +61,12 @@ def _label(axes: Axes, text: str, point: tuple[float, float], side: Literal["bot
 
 def log_variances(study: Study) -> str:
     """The variances of the posterior means over test, sorted, on a log scale, an arm a picture and a line a seed."""
-    reference = _sorted_variances(study.reference.chosen.completed)
+    reference = _sorted_variances(study.reference.chosen.completed) if study.remedies else []
     unit = FuncFormatter(lambda value, _: f"{value:g}")
 
     def draw(axes: Axes, arm: Arm) -> None:
         axes.axhline(ACTIVE, color="#767676", lw=0.8, ls=(0, (4, 3)))
-        for line in reference if arm is not study.reference else []:
+        for line in () if arm is study.reference else reference:
             axes.plot(range(1, len(line) + 1), line, color="#C4C4C4", lw=0.8)
         for line in _sorted_variances(arm.chosen.completed):
             axes.plot(range(1, len(line) + 1), line, color=looks(study)[arm.name].color, lw=1.1, marker=".", ms=3)

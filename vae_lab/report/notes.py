@@ -9,12 +9,25 @@ from vae_lab.report.words import several
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
-MACHINE = ("device", "precision", "threads")
+MACHINE = ("accelerator", "precision", "threads")
+ERRORS = 3  # standard errors by which a Monte Carlo bound may cross the other
 
 
 def notes(study: Study) -> list[str]:
     """Warnings, most serious first; empty for a study in which every run is alike and done."""
-    checks = (_missing, _numberless, _unfinished, _code, _evaluation, _machine, _steps, _tuning, _shared, _requests)
+    checks = (
+        _missing,
+        _numberless,
+        _crossed,
+        _unfinished,
+        _code,
+        _evaluation,
+        _machine,
+        _steps,
+        _tuning,
+        _shared,
+        _requests,
+    )
     return [note for check in checks for note in check(study)]
 
 
@@ -46,6 +59,14 @@ def _numberless(study: Study) -> Iterator[str]:
         lacking = [name for name in NEEDED if row.value(name) is None]
         if row.is_completed and lacking:
             yield f"{name_of(row)} completed, but has no number for {', '.join(lacking)}."
+
+
+def _crossed(study: Study) -> Iterator[str]:
+    for row in study.runs:
+        low, high = row.value("test/mutual_information"), row.value("test/rate")
+        error = row.value("test/mutual_information_se") or 0.0
+        if low is not None and high is not None and low > high + ERRORS * error + 1e-6:
+            yield f"{name_of(row)}: the lower bound on mutual information exceeds the rate by more than its error."
 
 
 def _unfinished(study: Study) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The page: everything that the report knows, put into one HTML file."""
 
 import base64
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def _template() -> Template:
         "summary": _summary,
         "interval": lambda d: words.interval(d.low, d.high),
         "unbroken": _unbroken,
+        "cap": _cap,
         "strength": words.strength,
         "duration": words.duration,
         "name": name_of,
@@ -104,11 +106,19 @@ def _summary(cell: Cell, metric: str, digits: int = 2) -> Markup:
     return exact.format(repr(found.mean), words.number(found.mean, digits), spread)
 
 
+def _cap(cell: Cell) -> str:
+    """Says where the plug-in bound on mutual information has run into the logarithm of the number of examples."""
+    low = cell.summary("test/mutual_information").mean
+    examples = next((n for row in cell.completed if (n := row.nested("details", "test", "examples"))), None)
+    at_cap = low is not None and examples and low > math.log(examples) - 0.05
+    return f"lower end at its cap, ln {examples}" if at_cap else ""
+
+
 def _lines(study: Study, comparisons: list[Comparison]) -> Iterator[Line]:
     compared = {c.arm.name: c for c in comparisons}
     controls = {arm.name for arm in study.controls}
     for arm in study.arms:
-        role = "reference" if arm is study.reference else "control" if arm.name in controls else ""
+        role = "reference" if arm is study.reference and study.is_planned else "control" if arm.name in controls else ""
         yield Line(arm, looks(study)[arm.name].color, compared.get(arm.name), role, arm.choice(study.select))
 
 

@@ -129,14 +129,13 @@ class Trend:
 def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:
     """The end of a `val/elbo` curve (nats), or None where it has too few points to judge.
 
-    A least-squares line through the points of the last fifth of training, four points at least; its rise is slope times
-    the length of that fifth, its error follows from the scatter about the line.
+    A least-squares line through the points of the last fifth of training, four points at least; its rise is its slope
+    times a fifth of training, and its error follows from the scatter about the line.
     """
     x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
     if len(x) < FEWEST_VALIDATIONS:
         return None
     last = int(min(np.searchsorted(x, x[-1] * (1 - WINDOW)), len(x) - FEWEST_IN_WINDOW))
-    x, y = x[last:], y[last:]
-    fit = stats.linregress(x, y)
-    length = float(x[-1] - x[0])
+    fit = stats.linregress(x[last:], y[last:])
+    length = WINDOW * float(x[-1])
     return Trend(float(fit.slope) * length, float(fit.stderr) * length)

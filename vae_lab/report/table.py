@@ -67,14 +67,15 @@ def _table(study: Study, comparisons: dict[str, Comparison], join: str) -> Table
     table = Table(title=study.name, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
     reference = study.reference.name
     table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in study.arms), NAME))
-    for head in ("n", "elbo", "nll", "rate", "active", f"rate minus\n{reference}", f"cost against\n{reference}"):
+    heads = (f"rate minus\n{reference}", f"cost against\n{reference}") if comparisons else ()
+    for head in ("n", "elbo", "nll", "rate", "active", *heads):
         table.add_column(head, justify="right", overflow="fold")
     for arm in study.arms:
         cell = arm.chosen
         label = f"{arm.name}{join}{words.strength(cell.strength)}".strip()
         figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]
         active = summary_text(cell.summary("test/active_units"), 1, join)
-        compared = _compared(study, arm.name, comparisons.get(arm.name), join)
+        compared = _compared(study, arm.name, comparisons.get(arm.name), join) if comparisons else ()
         table.add_row(label, str(len(cell.completed)), *figures, active, *compared)
     return table
 

@@ -12,6 +12,7 @@ from vae_lab.report.cells import Arm, Cell, Study
 from vae_lab.report.statistics import LEVEL, Difference, Summary, paired_difference
 from vae_lab.report.words import interval, number, several
 
+NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
 QUESTIONS = 2  # rate and cost
 COLLAPSED_SHARE = 1 / 2  # of the units active, at most
 COLLAPSED_RATE = 2 / 3  # of the control's rate, at most
@@ -99,7 +100,8 @@ class Statement:
 def verdict(study: Study, comparisons: Sequence[Comparison]) -> list[Statement]:
     """What the numbers support, in a few sentences; each claim with its interval and n."""
     found = [_agreement(study), _state(study, comparisons), *_claims(study, comparisons), _brackets(comparisons)]
-    return [statement for statement in found if statement] or [Statement("There is nothing to compare.")]
+    said = [statement for statement in found if statement]
+    return said or [Statement("No verdict: " + ("there is nothing to compare." if study.is_planned else NO_PLAN))]
 
 
 def _agreement(study: Study) -> Statement | None:
@@ -118,11 +120,21 @@ def is_collapsed(study: Study) -> bool | None:
     """Whether the reference leaves half or more of its units inactive and, where there is a control, keeps at most two
     thirds of the control's rate; None where that cannot be told."""
     cell = study.reference.chosen
-    active, rate = cell.summary("test/active_units").mean, cell.summary("test/rate").mean
-    if active is None or rate is None or not cell.latents:
+    active = cell.summary("test/active_units").mean
+    if active is None or not cell.latents:
         return None
-    control = study.controls[0].chosen.summary("test/rate").mean if study.controls else None
-    return active <= COLLAPSED_SHARE * cell.latents and (control is None or rate <= COLLAPSED_RATE * control)
+    return active <= COLLAPSED_SHARE * cell.latents and _keeps_little(study) is not False
+
+
+def _keeps_little(study: Study) -> bool | None:
+    """Whether the reference keeps at most two thirds of the rate of the first control; None without one."""
+    arms = (study.reference, *study.controls[:1])
+    rates = [arm.chosen.summary("test/rate").mean for arm in arms]
+    return (
+        rates[0] <= COLLAPSED_RATE * rates[1]
+        if len(rates) > 1 and rates[0] is not None and rates[1] is not None
+        else None
+    )
 
 
 def _state(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
@@ -130,11 +142,14 @@ def _state(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     if collapsed is None or not comparisons or study.facts.get("predicted"):
         return None
     facts = f"{_use(study.reference)}{''.join(f', against {_use(arm)} in {arm.name}' for arm in study.controls[:1])}"
+    name = study.reference.name
     if collapsed:
-        return Statement(f"The reference {study.reference.name} has collapsed: {facts}.")
-    return Statement(
-        f"The reference {study.reference.name} has not collapsed ({facts}), so there is little for a remedy to mend."
-    )
+        return Statement(f"The reference {name} has collapsed: {facts}.")
+    if _keeps_little(study):
+        return Statement(
+            f"The reference {name} has not collapsed outright, but keeps little of the control's rate: {facts}."
+        )
+    return Statement(f"The reference {name} has not collapsed ({facts}), so there is little for a remedy to mend.")
 
 
 def _use(arm: Arm) -> str:

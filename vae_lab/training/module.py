@@ -96,9 +96,7 @@ class Training(pl.LightningModule):
         self._bad = None
         if self._ledger is not None:
             self._ledger.count_update()
-
-    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int) -> None:
-        if self._bad is None and self.updates % self.trainer.log_every_n_steps == 0:
+        if self.updates % self.trainer.log_every_n_steps == 0:  # here, before any callback saves a checkpoint
             self._log_window()
 
     def _log_window(self) -> None:
