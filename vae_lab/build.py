@@ -38,9 +38,8 @@ def build(node: Node, **context: Any) -> Any:
         return instantiate(dict(node), **given, _convert_="all")
     except Exception as error:  # Hydra wraps a constructor's own error, whose text is the clear one
         cause = error.__cause__ or error
-        if isinstance(cause, ValueError):
-            raise RequestError(str(cause)) from error
-        raise
+        text = str(cause) if isinstance(cause, ValueError) else f"{node['_target_']}: {type(cause).__name__}: {cause}"
+        raise RequestError(" ".join(text.split())) from error
 
 
 def build_model(settings: Node, spec: Spec) -> VAE:
@@ -67,10 +66,14 @@ def build_objective(settings: Node, updates: int) -> Objective:
 
 def updates_of(settings: Node, spec: Spec) -> int:
     """How many updates a run takes."""
-    trainer, size = settings["trainer"], spec.sizes["train"]
-    batches = max(1, size // settings["batch_size"])
+    trainer = settings["trainer"]
     limits = trainer.get("max_epochs"), trainer.get("max_steps")
-    return total_updates(*limits, batches, trainer.get("accumulate_grad_batches", 1))
+    return total_updates(*limits, batches_of(settings, spec), trainer.get("accumulate_grad_batches", 1))
+
+
+def batches_of(settings: Node, spec: Spec) -> int:
+    """How many batches an epoch has."""
+    return max(1, spec.sizes["train"] // settings["batch_size"])
 
 
 def spec_of(settings: Node) -> Spec:

@@ -1,26 +1,33 @@
 """Refusing what makes no sense, before anything is built: names, types, bounds, targets, combinations."""
 
+import importlib.util
 import inspect
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from annotated_types import Interval
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from vae_lab.build import CONTEXT, build, build_model, build_objective, locate, updates_of
+from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, updates_of
 from vae_lab.config import groups, named_targets, option_of, options_with, top_level_keys
-from vae_lab.data.dataset import Dataset
+from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
-from vae_lab.settings import Count, NonNegativeInt
+from vae_lab.settings import Count
+from vae_lab.store import LAST
+from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.traits import Traits, conflicts
 
 Node = Mapping[str, Any]
 
 RECORDED = frozenset({"overrides", "spec"})  # written into a config by the lab itself
+
+_LISTS = ("regularizer", "callbacks")  # these name any number of parts
 
 COMPONENTS = (
     "dataset encoder decoder posterior parametrization likelihood prior bound beta rate regularizer optimizer scheduler "
@@ -35,43 +42,47 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     """
     _check_top_level(settings)
     for key, node in targets(settings):
-        check_target(key, str(node["_target_"]), named)
-        _check_arguments(key, node)
+        check_node(key, node, named)
     dataset = build(settings["dataset"])
     spec = dataset.spec()
-    refused = conflicts([(f"dataset={_option(settings, 'dataset')}", spec.traits), *component_traits(settings)])
+    _check_validations(settings, spec)
+    refused = conflicts([(f"dataset={_option_of('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)])
     if refused:
         raise RequestError(refused[0])
     with torch.device("meta"):  # shapes are checked and nothing is allocated
-        build_model(settings, spec)
+        model = build_model(settings, spec)
         build_objective(settings, updates_of(settings, spec))
+    if settings["init_from"]:
+        _check_weights(Path(settings["init_from"]), model)
     return dataset
 
 
-def targets(settings: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """Every node with a `_target_`, with its dotted key."""
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            if "_target_" in value:
-                yield name, value
-            yield from targets(value, f"{name}.")
-        elif isinstance(value, list):
-            for i, item in enumerate(value):
-                if isinstance(item, Mapping):
-                    yield from targets({str(i): item}, f"{name}.")
+def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with a `_target_`, however deep, with its dotted key."""
+    for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield f"{prefix}{key}", value
+        if isinstance(value, (Mapping, list, tuple)):
+            yield from targets(value, f"{prefix}{key}.")
 
 
-def check_target(key: str, target: str, named: tuple[str, ...] = ()) -> None:
-    """Refuses a `_target_` that no option file names: a config may come from a stranger, and a target is code."""
+def check_node(key: str, node: Node, named: tuple[str, ...] = ()) -> None:
+    """Refuses a node whose target no option file of its group names, and settings that its target does not take."""
+    _check_target(key, str(node["_target_"]), named)
+    _check_arguments(key, node)
+
+
+def _check_target(key: str, target: str, named: tuple[str, ...] = ()) -> None:
+    """A config may come from a stranger, and a target is code."""
+    group = key.partition(".")[0]
+    known = named_targets(group, named)
     trusted = tuple(f"{package}." for package in os.environ.get("VAE_LAB_TRUST", "").split(",") if package)
-    if target in named_targets(named) or (trusted and target.startswith(trusted)):
-        return
-    known = named_targets(named)
-    raise RequestError(
-        f"{key}._target_: {target} is not among the classes that option files name{nearest(target, known)}; "
-        "add an option file for it (--config-dir), or trust its package (VAE_LAB_TRUST=package)"
-    )
+    if target not in known and not (trusted and target.startswith(trusted)):
+        raise RequestError(
+            f"{key}._target_: {target} is not among the classes that the option files of {group} name"
+            f"{nearest(target, known)}; add an option file for it (--config-dir), or trust its package "
+            "(VAE_LAB_TRUST=package)"
+        )
 
 
 # ---- names, types and bounds
@@ -84,16 +95,28 @@ def _check_top_level(settings: Node) -> None:
             raise RequestError(f"{key}: no such key or group; groups: {listed(groups())}{nearest(key, known)}")
     for key in COMPONENTS:
         node = settings.get(key)
-        if not isinstance(node, Mapping) or ("_target_" not in node and key not in ("regularizer", "callbacks")):
+        if not isinstance(node, Mapping) or ("_target_" not in node and key not in _LISTS):
             raise RequestError(f"{key}: choose one of {listed(groups().get(key, []))}")
+    for key in _LISTS:
+        for name, item in settings[key].items():
+            if not isinstance(item, Mapping) or "_target_" not in item:
+                raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_")
     _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+
+
+class StudyName(BaseModel):
+    """Whose run it is: two names, of which the first is a folder's."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    arm: str | None = None
 
 
 class TopLevel(BaseModel):
     """The settings that belong to no group."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
-    seed: NonNegativeInt
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)]
     latent_dim: Count
     batch_size: Count
     threads: Count
@@ -102,22 +125,34 @@ class TopLevel(BaseModel):
     fail_fast: bool
     optimized_metric: typing.Literal[tuple(reported())]  # type: ignore[valid-type]
     runs_dir: str
+    study: StudyName
 
 
 
 def _check_arguments(key: str, node: Node) -> None:
     """Checks the settings of a node against the signature of its target."""
     target = locate(key, str(node["_target_"]))
-    given = {name: value for name, value in node.items() if not name.startswith("_")}
+    _check_extra(key, target)
+    given = {str(name): value for name, value in node.items() if name != "_target_"}
     forwards = getattr(target, "forwards_to", None)
     parameters = inspect.signature(target).parameters
     own = {name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    further = set(inspect.signature(forwards).parameters) if forwards else set()
+    further = set(inspect.signature(forwards).parameters) - {"self"} if forwards else set()
+    withheld: Mapping[str, str] = getattr(target, "withheld", {})
     for name in given:
-        if name not in own | further:
-            raise RequestError(_unknown(key, name, own - CONTEXT | (further - {"self"})))
-    model = _settings_model(target)
-    _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+        if name in withheld:
+            raise RequestError(f"{key}.{name}: not to be set here: {withheld[name]}")
+        if name in CONTEXT or name not in own | further:
+            raise RequestError(_unknown(key, name, (own | further) - CONTEXT - set(withheld)))
+    for model in (_settings_model(target), *([_settings_model(forwards, further - own)] if forwards else [])):
+        _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+
+
+def _check_extra(key: str, target: Callable[..., Any]) -> None:
+    """Refuses what needs a package that is not installed, before anything is trained."""
+    extra = getattr(target, "extra", None)
+    if extra and importlib.util.find_spec(extra) is None:
+        raise RequestError(f"{key}={target.__name__}: needs a package that is not installed: pip install 'vae-lab[{extra}]'")
 
 
 def _unknown(key: str, name: str, known: set[str]) -> str:
@@ -129,13 +164,13 @@ def _unknown(key: str, name: str, known: set[str]) -> str:
     return f"{key}.{name}: no such key; {key} has {shown or 'none'}{nearest(name, known)}"
 
 
-def _settings_model(target: Callable[..., Any]) -> type[BaseModel]:
-    """The settings of a class as a pydantic model, made from the annotations of its signature."""
+def _settings_model(target: Callable[..., Any], only: set[str] | None = None) -> type[BaseModel]:
+    """The settings of a class (or those in `only`) as a pydantic model, made from the annotations of its signature."""
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(target).parameters.items():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or (only is not None and name not in only):
             continue
         default = parameter.default
         if default is parameter.empty:
@@ -144,33 +179,84 @@ def _settings_model(target: Callable[..., Any]) -> type[BaseModel]:
     return create_model("Settings", __config__=_STRICT, **fields)
 
 
-_STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+_STRICT = ConfigDict(
+    strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
+)
 
 
 def _validate(key: str, model: type[BaseModel], given: Node) -> None:
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
-        raise RequestError(_explain(key, error.errors()[0], given)) from error
+        raise RequestError(_explain(key, error.errors())) from error
 
 
-def _explain(key: str, detail: ErrorDetails, given: Node) -> str:
-    """`rate.nats: -1 given; must be greater than or equal to 0`."""
-    location = [str(part) for part in detail["loc"] if not _is_union_tag(part)]
+def _explain(key: str, details: list[ErrorDetails]) -> str:
+    """`rate.nats: -1 given; must be greater than or equal to 0`, for the first of the settings that are wrong."""
+    location = _location(details[0])
+    same = [detail for detail in details if _location(detail) == location]  # one for each type that a union allows
     name = ".".join([*([key] if key else []), *location])
-    if detail["type"] == "missing":
+    if same[0]["type"] == "missing":
         return f"{name}: a value is needed (set {name}=...)"
-    allowed = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
-    ctx = detail.get("ctx", {})
-    words = [w.strip("' ") for w in str(ctx.get("expected", "")).replace(" or ", ",").split(",")]
-    value = given.get(location[0]) if location else detail["input"]
-    hint = nearest(str(value), words) if detail["type"] == "literal_error" else ""
-    return f"{name}: {value!r} given; {allowed}{hint}"
+    if same[0]["type"] == "extra_forbidden":
+        return f"{name}: no such key"
+    bounds = [detail for detail in same if not detail["type"].endswith(("_type", "_parsing", "_from_float"))] or same
+    allowed = ", or ".join(dict.fromkeys(_allowed(detail, len(same) > 1) for detail in bounds))
+    return f"{name}: {same[0]['input']!r} given; {allowed}"
+
+
+def _allowed(detail: ErrorDetails, union: bool) -> str:
+    kind = next((f"as {word} " for word, tag in _KINDS.items() if union and tag in str(detail["loc"][-1])), "")
+    context, given = detail.get("ctx", {}), str(detail["input"])
+    if detail["type"] in ("too_short", "too_long"):
+        bound = context.get("min_length", context.get("max_length"))
+        return f"{kind}must have at {'least' if 'min_length' in context else 'most'} {bound} entries"
+    words = [w.strip("' ") for w in str(context.get("expected", "")).replace(" or ", ",").split(",")]
+    hint = nearest(given, words) if detail["type"] == "literal_error" else ""
+    return kind + detail["msg"].replace("Input should", "must").replace("String should", "must") + hint
+
+
+_KINDS = {"an int": "int", "a float": "float"}
+
+
+def _location(detail: ErrorDetails) -> list[str]:
+    return [str(part) for part in detail["loc"] if not _is_union_tag(part)]
 
 
 def _is_union_tag(part: int | str) -> bool:
     """pydantic names the branch of a union in the location; a person did not type that."""
-    return isinstance(part, str) and any(mark in part for mark in "[](") or part in ("int", "float", "str", "none")
+    tags = ("int", "float", "str", "bool", "none", "timedelta", "constrained-int", "constrained-float")
+    return isinstance(part, str) and (any(mark in part for mark in "[](") or part in tags)
+
+
+# ---- what depends on the data, or on another run
+
+
+def _check_validations(settings: Node, spec: Spec) -> None:
+    """Refuses validations that Lightning cannot place."""
+    trainer, batches = settings["trainer"], batches_of(settings, spec)
+    interval, by_epoch = trainer.get("val_check_interval"), trainer.get("check_val_every_n_epoch", 1) is not None
+    key = f"trainer.val_check_interval: {interval} given"
+    if isinstance(interval, int) and by_epoch and interval > batches:
+        advice = "set trainer.check_val_every_n_epoch=null to count batches over the whole run"
+        raise RequestError(f"{key}; an epoch has {batches} batches; {advice}")
+    if isinstance(interval, float) and not by_epoch:
+        raise RequestError(f"{key}; without epochs (trainer.check_val_every_n_epoch=null) it must count batches")
+
+
+def _check_weights(run: Path, model: torch.nn.Module) -> None:
+    """Refuses weights that are not there, or that are another model's."""
+    try:
+        state = read_checkpoint(run / LAST)["state_dict"]
+    except DamagedCheckpoint as damage:
+        there = (run / LAST).exists()
+        raise RequestError(f"init_from: {damage if there else f'{run} is no run with a checkpoint'}") from damage
+    here = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
+    other = {name: value.shape for name, value in state.items() if name.startswith("model.")}
+    for name in sorted(here.keys() | other.keys()):
+        if here.get(name) != other.get(name):
+            a, b = (tuple(shapes[name]) if name in shapes else "none" for shapes in (here, other))
+            raise RequestError(f"init_from: {run} has another model: {name.removeprefix('model.')} is {b} there, {a} here")
 
 
 # ---- combinations
@@ -180,9 +266,9 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     """(name, traits) of every component whose class declares them, and of the trainer."""
     found = []
     for key, node in targets(settings):
-        traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if not k.startswith("_")})
+        traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if k != "_target_"})
         if traits:
-            found.append((f"{key}={_option(settings, key)}", traits))
+            found.append((f"{key}={_option_of(key, node)}", traits))
     accumulated = settings["trainer"].get("accumulate_grad_batches", 1)
     whole = Traits(provides=frozenset({"whole_batch"}))
     parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
@@ -198,7 +284,7 @@ def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | Non
     return declared if isinstance(declared, Traits) else None
 
 
-def _option(settings: Node, key: str) -> str:
+def _option_of(key: str, node: Node) -> str:
     """The option of a group whose file names the chosen target: what the person typed."""
-    head, target = key.partition(".")[0], str(settings[key.partition(".")[0]].get("_target_", ""))
-    return option_of(head, target) or target.rpartition(".")[2]
+    target = str(node["_target_"])
+    return option_of(key.partition(".")[0], target) or target.rpartition(".")[2]

@@ -5,12 +5,13 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from hydra import compose as hydra_compose
@@ -29,12 +30,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vae_lab.errors import RequestError, listed, nearest
 
 ENTRY_POINT = "vae_lab.conf"
-_TARGET = re.compile(r"^\s*_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+_TARGET = re.compile(r"(?:^|[\s{,])_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 def packaged(name: str) -> Path:
@@ -102,7 +104,7 @@ def compose_here(overrides: list[str]) -> DictConfig:
     """`compose` where Hydra is initialised already: many points of a grid share one initialisation."""
     try:
         cfg = hydra_compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a ValueError of Hydra's, as for `prior=3`
         raise RequestError(_explain(error, overrides)) from error
     note_overrides(cfg, [word for word in overrides if not word.startswith("hydra")])
     return cfg
@@ -119,8 +121,10 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Plain nested dicts, lists and values. Errors: `RequestError` for an interpolation that has no value."""
     try:
         settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise RequestError(f"{error.full_key}: a value is needed (set {error.full_key}=...)") from error
     except OmegaConfBaseException as error:
-        raise RequestError(_first_line(error)) from error
+        raise RequestError(f"{error.full_key}: {_first_line(error)}") from error
     assert isinstance(settings, dict)
     settings.pop("hydra", None)
     return {str(key): value for key, value in settings.items()}
@@ -131,7 +135,13 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
-    return get_args_parser().parse_args(list(argv))
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    return parser.parse_args(list(argv))
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    raise RequestError(f"{message} (vae-lab --help, and vae-lab train --hydra-help, list what there is)")
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
@@ -143,10 +153,15 @@ def expand(overrides: list[str]) -> list[list[str]]:
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
+    return [_parse_override(word) for word in overrides]
+
+
+def _parse_override(word: str) -> Override:
     try:
-        return OverridesParser.create().parse_overrides(overrides)
+        return OverridesParser.create().parse_override(word)
     except HydraException as error:
-        raise RequestError(_first_line(error)) from error
+        kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
+        raise RequestError(f"{word}: {kind}") from error
 
 
 @contextlib.contextmanager
@@ -161,15 +176,32 @@ def composer(config_dir: str | None = None) -> Iterator[Any]:
 
 
 def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
-    """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher."""
+    """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher. Errors: `RequestError` for
+    a config that Hydra cannot compose; whatever a job or a launcher raised."""
     register()
     application = hydra_main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(job)
     before = sys.argv
     sys.argv = ["vae-lab train", *argv]
     try:
-        application()
+        with _raising():
+            application()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(_explain(error, list(argv))) from error
     finally:
         sys.argv = before
+
+
+@contextlib.contextmanager
+def _raising() -> Iterator[None]:
+    """Makes Hydra raise its errors, which it otherwise prints with a traceback before it exits."""
+    name, before = "HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR")
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
@@ -205,10 +237,16 @@ def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 @functools.cache
-def named_targets(named: tuple[str, ...] = ()) -> frozenset[str]:
-    """Every `_target_` that an option file on the search path names: the only things that a config may build."""
-    files = [file for directory in option_directories(named) for file in directory.glob("**/*.yaml")]
-    return frozenset(target for file in files for target in _TARGET.findall(file.read_text(encoding="utf-8")))
+def named_targets(group: str, named: tuple[str, ...] = ()) -> frozenset[str]:
+    """Every `_target_` that an option file of a group names, or a preset over several groups: the only things that a
+    config may build in that place."""
+    places = [directory / place for directory in option_directories(named) for place in (group, "mitigation")]
+    files = [file for place in places for file in place.glob("**/*.yaml")]
+    return frozenset(target for file in files for target in _targets_in(file))
+
+
+def _targets_in(file: Path) -> list[str]:
+    return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8")))
 
 
 def options_with(group: str, key: str) -> list[str]:
@@ -232,20 +270,36 @@ def _first_line(error: BaseException) -> str:
 def _explain(error: BaseException, overrides: list[str]) -> str:
     """One line for what Hydra said in several."""
     text = str(error)
-    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        group, option = match.groups()
-        known = groups().get(group, [])
+    if match := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t.*\n)*)", text):
+        path, group, lines = match.groups()
+        option, known = path.removeprefix(f"{group}/"), lines.split()
         return f"{group}={option}: no such option; allowed: {listed(known)}{nearest(option, known)}"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        return unknown_key(match.group(1), overrides)
+    if match := re.search(r"Could not override '([^']+)'|Could not delete from config. '([^']+)'", text):
+        return unknown_key(match.group(1) or match.group(2), overrides)
     if match := re.search(r"Could not append to config|Key '([^']+)' is not in struct", text):
         return unknown_key(match.group(1) or "", overrides)
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match.group(1)}: several values make a grid, which needs -m (a list is written key=[1,2])"
+    if match := re.search(r"Multiple values for (\S+)\.|config groups is not supported: '\++([^=]+)", text):
+        group = match.group(1) or match.group(2)
+        return f"{group}: choose an option without a plus sign, as in {group}=OPTION"
+    if match := re.search(r"Config group override must be a string or a list. Got (\w+)", text):
+        wrong = [word for word in overrides if word.partition("=")[0] in ("", *groups()) and not _is_name(word)]
+        return f"{listed(wrong) or match.group(1)}: a group takes the name of an option"
     return _first_line(error)
+
+
+def _is_name(word: str) -> bool:
+    return isinstance(_parse_override(word).value(), str)
 
 
 def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
     """One line for a key that is not there: what the option has, which other option has it, the nearest name."""
     head, _, rest = key.partition(".")
+    if head == "arm":
+        return f"{key}: an arm belongs to a study; add experiment=NAME"
+    if head == "hydra":
+        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has"
     known_groups = groups()
     top = [*known_groups, *top_level_keys()]
     if head not in top or not rest:
@@ -279,6 +333,6 @@ def option_of(group: str, target: str) -> str | None:
     """The option of a group whose file names a target."""
     for directory in option_directories():
         for file in sorted(directory.glob(f"{group}/*.yaml")):
-            if target in _TARGET.findall(file.read_text(encoding="utf-8")):
+            if target in _targets_in(file):
                 return file.stem
     return None

@@ -35,7 +35,7 @@ class MLPDecoder(Decoder):
         shape: Sequence[int],
         arity: int,
         hidden: Widths = [200, 200],
-        activation: Activation = "relu",
+        activation: Activation = "tanh",
     ) -> None:
         super().__init__()
         self.out_shape = (*shape, arity)

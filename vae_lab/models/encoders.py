@@ -41,7 +41,7 @@ class MLPEncoder(nn.Sequential):
     """Fully connected layers of the widths `hidden`."""
 
     def __init__(
-        self, shape: Sequence[int], outputs: int, hidden: Widths = [200, 200], activation: Activation = "relu"
+        self, shape: Sequence[int], outputs: int, hidden: Widths = [200, 200], activation: Activation = "tanh"
     ) -> None:
         super().__init__(nn.Flatten(), *mlp([math.prod(shape), *hidden, outputs], activation))
 

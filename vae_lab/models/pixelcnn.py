@@ -18,8 +18,8 @@ class PixelCNNDecoder(Decoder):
     decoders", section 2), :math:`p(x|z) = \prod_i p(x_i | x_{<i}, z)`.
 
     A vertical stack reads the rows above, a horizontal one the pixels to the left, so that there is no blind spot. z
-    becomes a feature map that enters the horizontal stack, whose residual connections carry it on; the vertical stack
-    sees x alone and is computed once however many samples of z there are.
+    enters every layer of the horizontal stack, the same at every pixel (their Eq. 4); the vertical stack sees x alone
+    and is computed once however many samples of z there are.
 
     Arguments:
         channels: width of both stacks.
@@ -48,8 +48,7 @@ class PixelCNNDecoder(Decoder):
         first, *rest = _radii(receptive_field - 1, layers + 1)
         self.rows_in = _Rows(shape[0], channels, first)
         self.left_in = _Left(shape[0], channels, first)
-        self.z_in = nn.Linear(latent_dim, channels * shape[1] * shape[2])
-        self.layers = nn.ModuleList(GatedLayer(channels, radius) for radius in rest)
+        self.layers = nn.ModuleList(GatedLayer(channels, latent_dim, radius) for radius in rest)
         self.out = nn.Sequential(
             nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, shape[0] * arity)
         )
@@ -63,26 +62,28 @@ class PixelCNNDecoder(Decoder):
         then plain matrix products, which take half the time of convolutions."""
         pixels = x.movedim(-3, -1)
         rows = self.rows_in(F.pad(pixels, (0, 0, 0, 0, 1, 0))[..., :-1, :, :])  # a row sees only rows above it
-        left = self.left_in(F.pad(pixels, (0, 0, 1, 0))[..., :-1, :])  # a pixel sees only pixels left of it
-        h = left + self.z_in(z).unflatten(-1, left.shape[-3:])
+        h = self.left_in(F.pad(pixels, (0, 0, 1, 0))[..., :-1, :])  # a pixel sees only pixels left of it
         for layer in self.layers:
-            rows, h = layer(rows, h)
+            rows, h = layer(rows, h, z)
         return self.out(h).unflatten(-1, (self.shape[0], self.arity)).movedim(-2, -4)
 
 
 class GatedLayer(nn.Module):
-    """One layer of both stacks, gated as tanh(a) * sigmoid(b) up to scale; the horizontal one is fed by the vertical one and residual."""
+    """One layer of both stacks, gated as tanh(a) * sigmoid(b) up to scale. The horizontal one is fed by the vertical one
+    and by z, and is residual."""
 
-    def __init__(self, channels: int, radius: int) -> None:
+    def __init__(self, channels: int, latent_dim: int, radius: int) -> None:
         super().__init__()
         self.rows = _Rows(channels, 2 * channels, radius)
         self.left = _Left(channels, 2 * channels, radius)
         self.rows_to_left = nn.Linear(channels, 2 * channels)
+        self.z_to_left = nn.Linear(latent_dim, 2 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, rows: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, rows: Tensor, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         rows = _gate(self.rows(rows))
-        return rows, h + self.out(_gate(self.left(h) + self.rows_to_left(rows)))
+        seen = self.left(h) + self.rows_to_left(rows)
+        return rows, h + self.out(_gate(seen + self.z_to_left(z)[..., None, None, :]))
 
 
 def _gate(a: Tensor) -> Tensor:

@@ -46,3 +46,7 @@ def wandb(
         reinit="finish_previous",
         job_type="train",
     )
+
+
+tensorboard.extra = "tensorboard"  # type: ignore[attr-defined]  # what must be installed for it
+wandb.extra = "wandb"  # type: ignore[attr-defined]

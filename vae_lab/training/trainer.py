@@ -3,19 +3,20 @@
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, Len
 
-from vae_lab.settings import Count, Positive
+from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
 
 Steps = Annotated[int, Ge(1)]
+Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
 
 def trainer(
     *,
     accelerator: Literal["cpu", "gpu", "auto", "cuda", "mps", "tpu"] = "cpu",
-    devices: Count | Literal["auto"] = 1,
-    precision: str | int = "32-true",
+    devices: Literal[1] | Annotated[list[NonNegativeInt], Len(1, 1)] = 1,
+    precision: Precision = "32-true",
     max_epochs: Steps | None = None,
     max_steps: Steps | None = None,
     gradient_clip_val: Positive | None = None,
@@ -32,7 +33,7 @@ def trainer(
     return pl.Trainer(
         accelerator=accelerator,
         devices=devices,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         max_epochs=max_epochs,
         max_steps=-1 if max_steps is None else max_steps,
         gradient_clip_val=gradient_clip_val,
@@ -51,3 +52,22 @@ def trainer(
 
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
 trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
+
+_ONE_PROCESS = "a run is one process on one device, and the runs of a study go side by side"
+trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and how else to have it
+    "barebones": "use trainer=debug, or callbacks and logger",
+    "callbacks": "use the group callbacks",
+    "default_root_dir": "use runs_dir",
+    "enable_checkpointing": "use the group callbacks",
+    "enable_model_summary": "the model is in config.yaml",
+    "fast_dev_run": "use trainer=debug, or trainer.max_steps",
+    "limit_train_batches": "an epoch is one pass over the data; use trainer.max_steps",
+    "logger": "use the group logger",
+    "num_nodes": _ONE_PROCESS,
+    "num_sanity_val_steps": "use trainer=debug",
+    "overfit_batches": "use a small dataset, and trainer.max_steps",
+    "plugins": "the lab has its own, for checkpoints that are whole or not there",
+    "reload_dataloaders_every_n_epochs": "the data stay in memory",
+    "strategy": _ONE_PROCESS,
+    "use_distributed_sampler": _ONE_PROCESS,
+}

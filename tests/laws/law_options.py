@@ -1,0 +1,28 @@
+"""Every option of a kind, ours and those of installed packages, as Hydra composes it: a new YAML is tested unasked."""
+
+import functools
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab import config
+
+Node = dict[str, Any]
+
+
+def every(kind: str) -> pytest.MarkDecorator:
+    """Parametrises a test over the names of the options of a kind."""
+    return pytest.mark.parametrize("name", dict.fromkeys(config.groups()[kind]))
+
+
+@functools.cache
+def _composed(kind: str, name: str) -> DictConfig:
+    return config.compose(f"{kind}={name}")
+
+
+def node_of(kind: str, name: str, **settings: Any) -> Node:
+    """The resolved settings of an option, with some of them changed."""
+    node = OmegaConf.to_container(_composed(kind, name)[kind], resolve=True)
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()} | settings
