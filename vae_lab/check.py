@@ -68,12 +68,13 @@ def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[
 
 def check_node(key: str, node: Node, named: tuple[str, ...] = ()) -> None:
     """Refuses a node whose target no option file of its group names, and settings that its target does not take."""
-    _check_target(key, str(node["_target_"]), named)
+    check_target(key, str(node["_target_"]), named)
     _check_arguments(key, node)
 
 
-def _check_target(key: str, target: str, named: tuple[str, ...] = ()) -> None:
-    """A config may come from a stranger, and a target is code."""
+def check_target(key: str, target: str, named: tuple[str, ...] = ()) -> None:
+    """Refuses a `_target_` that no option file of its group names: a config may come from a stranger, and a target is
+    code."""
     group = key.partition(".")[0]
     known = named_targets(group, named)
     trusted = tuple(f"{package}." for package in os.environ.get("VAE_LAB_TRUST", "").split(",") if package)
@@ -132,7 +133,6 @@ class TopLevel(BaseModel):
 def _check_arguments(key: str, node: Node) -> None:
     """Checks the settings of a node against the signature of its target."""
     target = locate(key, str(node["_target_"]))
-    _check_extra(key, target)
     given = {str(name): value for name, value in node.items() if name != "_target_"}
     forwards = getattr(target, "forwards_to", None)
     parameters = inspect.signature(target).parameters
@@ -148,11 +148,12 @@ def _check_arguments(key: str, node: Node) -> None:
         _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
 
 
-def _check_extra(key: str, target: Callable[..., Any]) -> None:
+def check_installed(settings: Node) -> None:
     """Refuses what needs a package that is not installed, before anything is trained."""
-    extra = getattr(target, "extra", None)
-    if extra and importlib.util.find_spec(extra) is None:
-        raise RequestError(f"{key}={target.__name__}: needs a package that is not installed: pip install 'vae-lab[{extra}]'")
+    for key, node in targets(settings):
+        extra = getattr(locate(key, str(node["_target_"])), "extra", None)
+        if extra and importlib.util.find_spec(extra) is None:
+            raise RequestError(f"{key}={_option_of(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
 
 
 def _unknown(key: str, name: str, known: set[str]) -> str:
@@ -209,10 +210,12 @@ def _allowed(detail: ErrorDetails, union: bool) -> str:
     kind = next((f"as {word} " for word, tag in _KINDS.items() if union and tag in str(detail["loc"][-1])), "")
     context, given = detail.get("ctx", {}), str(detail["input"])
     if detail["type"] in ("too_short", "too_long"):
-        bound = context.get("min_length", context.get("max_length"))
-        return f"{kind}must have at {'least' if 'min_length' in context else 'most'} {bound} entries"
+        bound, most = context.get("min_length", context.get("max_length")), "max_length" in context
+        return f"{kind}must have at {'most' if most else 'least'} {bound} {'entry' if bound == 1 else 'entries'}"
     words = [w.strip("' ") for w in str(context.get("expected", "")).replace(" or ", ",").split(",")]
     hint = nearest(given, words) if detail["type"] == "literal_error" else ""
+    if detail["type"] == "model_type":
+        return "must be keys with values"
     return kind + detail["msg"].replace("Input should", "must").replace("String should", "must") + hint
 
 

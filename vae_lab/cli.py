@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -47,16 +48,20 @@ def _terminated(signum: int, frame: Any) -> NoReturn:
     from multiprocessing import active_children
 
     for child in active_children():
-        child.kill()
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGKILL)  # a joblib worker has no method kill
     raise SystemExit(143)
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    command, rest = argv[0] if argv else "help", argv[1:]
+    own_help = command in COMMANDS and command != "train" and not {"-h", "--help"}.isdisjoint(rest)
+    if command in ("-h", "--help", "help") or own_help:
         print(USAGE, end="")
         return 0
-    command, rest = argv[0], argv[1:]
-    from vae_lab.errors import RequestError, RunFailed, listed, nearest
+    if command == "--version":
+        return _version()
+    from vae_lab.errors import RequestError, RunFailed, listed, nearest, refusal
 
     try:
         if command not in COMMANDS:
@@ -66,12 +71,24 @@ def _dispatch(argv: list[str]) -> int:
         return _say_error(error, 2)
     except RunFailed as error:
         return _say_error(error, 1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        told = refusal(error)
+        return _say_error(told, 2 if isinstance(told, RequestError) else 1)
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"vae-lab {version('vae-lab')}")
+    return 0
 
 
 def _say_error(error: Exception, code: int) -> int:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        raise error
-    print(f"vae-lab: {error}", file=sys.stderr)
+        traceback.print_exception(error)
+    print(f"vae-lab: {error}", file=sys.stderr, flush=True)
     return code
 
 
@@ -82,18 +99,30 @@ def train(argv: list[str]) -> int:
     from vae_lab import config
 
     asked = config.parse_arguments(argv)
-    if asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion:
+    if _only_shows(asked):
         _hand_to_hydra(argv)
         return 0
     requests = _requests(asked)
-    _hand_to_hydra(argv)
-    return int(_summarise(requests, asked.multirun))
+    if asked.multirun:
+        ended = _multirun(argv)
+        return int(_summarise(requests) or not ended)
+    _single(argv)
+    return 0
+
+
+def _only_shows(asked: Any) -> bool:
+    """Whether one of Hydra's flags asks for a text instead of a run."""
+    return bool(asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion)
 
 
 def check(argv: list[str]) -> int:
     from vae_lab import config
 
-    requests = _requests(config.parse_arguments(argv))
+    asked = config.parse_arguments(argv)
+    if _only_shows(asked):
+        _hand_to_hydra(argv)
+        return 0
+    requests = _requests(asked)
     for request in requests:
         print(f"{request.directory.path}  {request.directory.state()}")
     print(f"{len(requests)} run{'s' * (len(requests) > 1)}: no mistake found")
@@ -104,7 +133,7 @@ def _requests(asked: Any) -> list[Any]:
     """Every point of the request, checked before the first one starts."""
     from vae_lab import config, run, study
 
-    study.register_named(asked.overrides)
+    study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
     points = config.expand(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
@@ -114,26 +143,65 @@ def _requests(asked: Any) -> list[Any]:
 def _hand_to_hydra(argv: list[str]) -> None:
     from vae_lab import config, study
 
-    study.register_named(config.parse_arguments(argv).overrides)
+    asked = config.parse_arguments(argv)
+    study.register_named(asked.overrides, asked.config_dir)
     config.run_hydra(argv, job)
 
 
+def _single(argv: list[str]) -> None:
+    """Runs one job. Errors: what the job raised."""
+    failure = None
+    try:
+        _hand_to_hydra(argv)
+    except SystemExit as stop:
+        if stop.__cause__ is None:
+            raise
+        failure = stop.__cause__
+    if failure is not None:
+        raise failure
+
+
+def _multirun(argv: list[str]) -> bool:
+    """Runs every job; False if that was stopped before its end: by a run that failed under `fail_fast`, or by the loss
+    of a worker."""
+    from vae_lab.errors import RequestError
+
+    try:
+        _hand_to_hydra(argv)
+    except (RequestError, OSError):
+        raise
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        return False
+    except Exception as error:
+        _say_error(RuntimeError(f"stopped: {' '.join(str(error).split())}"), 1)
+        return False
+    return True
+
+
 def job(cfg: Any) -> float:
-    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise."""
+    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise.
+
+    A failure ends the process of a single run or stops the others under `fail_fast`: by `SystemExit`, since Hydra keeps
+    an exception for the end, and prints its traceback.
+    """
     from vae_lab import config, run
-    from vae_lab.errors import RunFailed
+    from vae_lab.errors import RequestError, RunFailed
 
     overrides, multirun, named = config.job_facts()
     config.note_overrides(cfg, overrides)
     asked = run.request(cfg, named)
+    before = asked.directory.state()
     try:
         result = run.execute(asked, progress=not multirun)
-    except RunFailed as failure:
-        _job_line(asked, str(failure), multirun)
+    except (RunFailed, RequestError) as failure:
+        if multirun:
+            _job_line(asked, "failed: " + str(failure).removeprefix(f"{asked.label}: "), multirun)
         if cfg.fail_fast or not multirun:
-            raise
+            raise SystemExit(1) from failure
         return float("nan")
-    _job_line(asked, _figures(result), multirun)
+    _job_line(asked, _figures(result), multirun, before == "completed")
     value = result["metrics"].get(cfg.optimized_metric)
     return float("nan") if value is None else float(value)
 
@@ -147,44 +215,52 @@ def _figures(result: dict[str, Any]) -> str:
     )
 
 
-def _job_line(asked: Any, text: str, multirun: bool) -> None:
-    """One line a run; in a study with its number and the time left."""
+def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) -> None:
+    """One line a run; in a study with its number and the time left, and only for what is new."""
     from vae_lab import progress
 
     head = progress.of_study(asked.directory.path.parent) if multirun else ""
-    print(f"{head}{asked.label}  {text}", flush=True)
+    if not (head and done_before):
+        print(f"{head}{asked.label}  {text}", flush=True)
     if not multirun:
         print(asked.directory.path, flush=True)
 
 
-def _summarise(requests: list[Any], multirun: bool) -> bool:
-    """Says which runs failed; True if any did."""
+def _summarise(requests: list[Any]) -> bool:
+    """Says which runs failed, and how many did not end; True if there are any."""
     from vae_lab.store import LOG
 
-    failed = [r for r in requests if r.directory.state() != "completed"]
-    for request in failed if multirun else []:
-        result = request.directory.result() or {}
-        where = request.directory.path / LOG
-        print(f"failed: {request.label}  {result.get('error', 'it did not end')}  ({where})", file=sys.stderr)
-    return bool(failed)
+    labels = {request.directory: request.label for request in requests}
+    states = {directory: directory.state() for directory in labels}
+    for directory in (d for d, state in states.items() if state == "failed"):
+        error = directory.result()["error"]
+        print(f"failed: {labels[directory]}  {error}  ({directory.path / LOG})", file=sys.stderr)
+    missing = sum(state not in ("completed", "failed") for state in states.values())
+    if missing:
+        print(f"{missing} of {len(states)} runs did not end; the same command goes on from here", file=sys.stderr)
+    return any(state != "completed" for state in states.values())
 
 
 # ---- study and report
 
 
 def study(argv: list[str]) -> int:
-    from vae_lab import progress
+    from vae_lab import config, progress
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
     dry = "--dry-run" in argv
-    words = [word for word in argv if word != "--dry-run"]
-    if not words or words[0].startswith("-") or "=" in words[0]:
+    asked = config.parse_arguments([word for word in argv if word != "--dry-run"])
+    words = asked.overrides
+    if not words or "=" in words[0]:
         raise RequestError(f"study: which one? There are {listed(studies.find_studies())}")
-    chosen = studies.read_study(words[0])
+    if _only_shows(asked) or asked.multirun:
+        raise RequestError("study: takes overrides, --config-dir and --dry-run, no other flag")
+    flags = ["--config-dir", asked.config_dir] if asked.config_dir else []
+    chosen = studies.read_study(words[0], asked.config_dir)
     command = chosen.command(words[1:])
-    print("vae-lab train -m " + " ".join(command), flush=True)
-    cells = studies.plan(chosen, words[1:])
+    print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
+    cells = studies.plan(chosen, words[1:], asked.config_dir)
     if dry:
         _list_cells(cells)
         return 0
@@ -192,14 +268,15 @@ def study(argv: list[str]) -> int:
     requests = list({cell.request.directory.signature: cell.request for cell in cells}.values())
     pending = [r for r in requests if r.directory.state() != "completed" or r.settings["rerun"]]
     print(f"{len(requests)} runs, {len(requests) - len(pending)} done already", flush=True)
+    ended = True
     if pending:
         jobs = studies.side_by_side(pending[0].settings["threads"], len(pending))
         print(f"{jobs} side by side, {pending[0].settings['threads']} thread each", flush=True)
         progress.begin(folder)
-        _hand_to_hydra(["-m", *command, *studies.launcher(jobs, words[1:])])
-    failed = _summarise(requests, multirun=True)
+        ended = _multirun(["-m", *flags, *command, *studies.launcher(jobs, words[1:])])
+    failed = _summarise(requests)
     report([str(folder)])
-    return int(failed)
+    return int(failed or not ended)
 
 
 def _list_cells(cells: list[Any]) -> None:
@@ -233,7 +310,12 @@ def ls(argv: list[str]) -> int:
     from vae_lab import listing
     from vae_lab.errors import RequestError
 
+    if len(argv) > 1:
+        raise RequestError(f"ls: one folder at a time, not {len(argv)}")
     folder = Path(argv[0] if argv else "runs")
+    if not argv and not folder.exists():
+        print(f"no runs in {folder}")
+        return 0
     if not folder.is_dir():
         raise RequestError(f"ls: {folder} is no folder of runs")
     listing.print_runs(folder)
@@ -241,18 +323,12 @@ def ls(argv: list[str]) -> int:
 
 
 def evaluate(argv: list[str]) -> int:
-    import yaml
-
-    from vae_lab import run
+    from vae_lab import config, run
     from vae_lab.errors import RequestError
 
     if not argv or "=" in argv[0]:
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
-    pairs = [word.partition("=") for word in argv[1:]]
-    for key, sign, _ in pairs:
-        if not sign:
-            raise RequestError(f"{key}: an override is key=value")
-    result = run.reevaluate(argv[0], {key: yaml.safe_load(value) for key, _, value in pairs})
+    result = run.reevaluate(argv[0], config.plain_values(argv[1:]))
     print(f"{_figures(result)}\n{argv[0]}")
     return 0
 

@@ -141,7 +141,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    raise RequestError(f"{message} (vae-lab --help, and vae-lab train --hydra-help, list what there is)")
+    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run"]
+    hint = nearest(message.rpartition(" ")[2], flags)
+    raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
@@ -154,6 +156,15 @@ def expand(overrides: list[str]) -> list[list[str]]:
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
     return [_parse_override(word) for word in overrides]
+
+
+def plain_values(overrides: list[str]) -> dict[str, Any]:
+    """Keys and values of overrides that each set one value."""
+    parsed = parse_overrides(overrides)
+    for override in parsed:
+        if override.is_sweep_override() or override.is_delete():
+            raise RequestError(f"{override.input_line}: one value is needed here, as in key=value")
+    return {override.key_or_group: override.value() for override in parsed}
 
 
 def _parse_override(word: str) -> Override:
@@ -185,7 +196,9 @@ def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
     try:
         with _raising():
             application()
-    except (HydraException, OmegaConfBaseException) as error:
+    except RequestError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RequestError(_explain(error, list(argv))) from error
     finally:
         sys.argv = before

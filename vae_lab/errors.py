@@ -1,6 +1,7 @@
 """What is told to a person who asked for something that cannot be done."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -10,6 +11,13 @@ class RequestError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run ended with an error. Exit code 1."""
+
+
+def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
+    """A file that cannot be written is a wrong request; a full disk, or one that fails, is not."""
+    text = f"cannot write {where or error.filename}: {error.strerror or error}"
+    wrong = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT)
+    return RequestError(text) if error.errno in wrong else RunFailed(text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

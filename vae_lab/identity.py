@@ -42,7 +42,7 @@ def _canonical(value: Any) -> Any:
 def _without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
     target = locate("", str(node["_target_"]))
     parameters = inspect.signature(target).parameters
-    cosmetic = getattr(target, "cosmetic", frozenset())
+    cosmetic: frozenset[str] = getattr(target, "cosmetic", frozenset())
     return {
         key: value
         for key, value in node.items()

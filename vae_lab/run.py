@@ -23,10 +23,10 @@ import yaml
 from omegaconf import DictConfig
 
 from vae_lab.build import build, build_model, build_objective, spec_of, updates_of
-from vae_lab.check import check_settings, check_target, targets
+from vae_lab.check import check_installed, check_node, check_settings, check_target, targets
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError, RunFailed
+from vae_lab.errors import RequestError, RunFailed, refusal
 from vae_lab.evaluation import ElboMeter, Evaluation, evaluate
 from vae_lab.evaluation.panels import panels, write_panels
 from vae_lab.identity import evaluation_hash, signature
@@ -38,6 +38,7 @@ from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training, objective_loss
 
 Say = Callable[[str], None]
+print_line: Say = functools.partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,17 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     settings = resolve(cfg)
     try:
         dataset = check_settings(settings, named)
+        check_installed(settings)
         spec, fingerprint = dataset.spec(), dataset.fingerprint()
     except DataError as error:
         raise RequestError(str(error)) from error
-    settings["spec"] = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
+    known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
+    settings["spec"] = {**known, "fingerprint": fingerprint}
     folder = Path(settings["runs_dir"]) / settings["study"]["name"]
     return Request(settings, dataset, RunDirectory(folder / signature(settings, fingerprint)))
 
 
-def train(cfg: DictConfig, progress: bool = True, say: Say = print) -> dict[str, Any]:
+def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
     """Runs a config, or finds that it was run: the content of its `result.json`.
 
     Errors: `RequestError` if the config makes no sense; `RunFailed` if the run ended with an error.
@@ -79,10 +82,10 @@ def train(cfg: DictConfig, progress: bool = True, say: Say = print) -> dict[str,
     return execute(request(cfg), progress, say)
 
 
-def execute(asked: Request, progress: bool = True, say: Say = print) -> dict[str, Any]:
+def execute(asked: Request, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
     """Runs what was asked under a claim, unless it is done already."""
     directory = asked.directory
-    with _writable(directory, f"{asked.label}: another process holds {directory.path}; waiting for it", say):
+    with _claimed(asked):
         done = _finished(asked, say)
         if done is not None and done["evaluation"]["hash"] == evaluation_hash(asked.evaluation.identity()):
             return done
@@ -92,14 +95,14 @@ def execute(asked: Request, progress: bool = True, say: Say = print) -> dict[str
 
 
 @contextlib.contextmanager
-def _writable(directory: RunDirectory, on_wait: str, say: Say) -> Iterator[None]:
-    """The claim of a directory, or one line if it cannot be written."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(directory.claim(on_wait))
-        except OSError as error:
-            raise RequestError(f"runs_dir: cannot write {directory.path}: {error.strerror or error}") from error
-        yield
+def _claimed(asked: Request) -> Iterator[None]:
+    """The claim of a run's directory, or one line if it cannot be written."""
+    path = asked.directory.path
+    try:
+        with asked.directory.claim(f"{asked.label}: another process holds {path}; waiting for it"):
+            yield
+    except OSError as error:
+        raise refusal(error, path) from error
 
 
 def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
@@ -128,7 +131,7 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
     """Fits (unless that is done) and evaluates. A failure is written down before it is raised."""
     path = asked.directory.path
     try:
-        if done is None:
+        if done is None or not _resumable(path, say):
             _write_config(asked)
             fitted = _fit(asked, progress, say)
         else:
@@ -138,13 +141,18 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
     except Exception as error:
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        first = _first_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(_record(asked, "failed", {}, {}, {}, error=first)))
         raise RunFailed(f"{asked.label}: {first} (see {path / LOG})") from error
     write_atomically(path / RESULT, to_json(result))
     return result
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, (RequestError, DataError)) else f"{type(error).__name__}: {lines[0]}"
 
 
 def _write_config(asked: Request) -> None:
@@ -166,7 +174,7 @@ def _fit(asked: Request, progress: bool, say: Say) -> dict[str, Any]:
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
     if settings["init_from"] and not resume:
-        module.model.load_state_dict(model_weights(Path(settings["init_from"]), "last"))
+        load_weights(module.model, Path(settings["init_from"]), "last")
     tracker = _tracker(asked)
     trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
     started = time.perf_counter()
@@ -264,7 +272,7 @@ def _evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str,
     path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
     started = time.perf_counter()
     model = build_model(settings, asked.dataset.spec())
-    model.load_state_dict(model_weights(path, evaluation.checkpoint))
+    load_weights(model, path, evaluation.checkpoint)
     model.eval()
     log = logging.getLogger(__name__)
     metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
@@ -279,14 +287,19 @@ def _evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str,
     return _record(asked, "completed", metrics, details, timing)
 
 
-def model_weights(path: Path, which: str) -> dict[str, Any]:
-    """The weights of the model in a run's checkpoint. Errors: `RequestError` if there is none."""
-    file = path / (BEST if which == "best" else LAST)
+def load_weights(model: VAE, path: Path, which: str) -> None:
+    """Puts the weights of a run's checkpoint into a model. Errors: `RequestError` if it is not there, not whole, or of
+    another model."""
+    file, prefix = path / (BEST if which == "best" else LAST), "model."
     if not file.exists():
         raise RequestError(f"{file} is not there: {path} is no finished run, or never saved its {which} model")
-    prefix = "model."
-    state = read_checkpoint(file)["state_dict"]
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    try:
+        state = read_checkpoint(file)["state_dict"]
+        model.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+    except DamagedCheckpoint as damage:
+        raise RequestError(f"{damage}; rerun=true trains it again") from damage
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise RequestError(f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}") from error
 
 
 def _record(
@@ -368,30 +381,44 @@ def load(run_dir: str | Path) -> Run:
     result = RunDirectory(path).result() or {}
     which = settings["evaluation"].get("checkpoint", "last")
     model = build_model(settings, spec_of(settings))
-    model.load_state_dict(model_weights(path, which))
+    load_weights(model, path, which)
     return Run(path, settings, result, model.eval())
 
 
+MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")
+
+
 def stored_settings(path: Path) -> dict[str, Any]:
-    """The `config.yaml` of a run, refused if it holds an interpolation or names a class that no option file names."""
+    """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
+    settings of the model that its classes do not take."""
     file = path / CONFIG
     if not file.exists():
         raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
-    text = file.read_text(encoding="utf-8")
-    if "${" in text:
-        raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
     try:
-        settings = yaml.safe_load(text)
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if "${" in repr(settings):
+            raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
+        for key, node in targets(settings):
+            check = check_node if key.partition(".")[0] in (*MODEL, "dataset") else _check_name
+            check(key, node)
+        spec_of(settings)
+        missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
+    except RequestError:
+        raise
     except yaml.YAMLError as error:
-        raise RequestError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
-    if not isinstance(settings, dict):
-        raise RequestError(f"{file} is damaged: it holds no settings")
-    for key, node in targets(settings):
-        check_target(key, str(node["_target_"]))
+        raise RequestError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RequestError(f"{file} is damaged: it is no config of a run ({type(error).__name__}: {error})") from error
+    if missing or not isinstance(settings.get("latent_dim"), int):
+        raise RequestError(f"{file} is damaged: it has no {missing[0] if missing else 'latent_dim'}")
     return settings
 
 
-def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print) -> dict[str, Any]:
+def _check_name(key: str, node: Mapping[str, Any]) -> None:
+    check_target(key, str(node["_target_"]))
+
+
+def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print_line) -> dict[str, Any]:
     """Evaluates a finished run under other settings and replaces its metrics; the model stays as it is.
 
     Arguments:
@@ -401,15 +428,21 @@ def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = pri
     settings = stored_settings(path)
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
-        if head != "evaluation" and key not in ("dataset.root", "dataset.path"):
+        if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
             raise RequestError(f"{key}: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train")
         settings[head][rest] = value
-    dataset = check_settings(settings)
-    asked = Request(settings, dataset, RunDirectory(path))
-    before = asked.directory.result()
+    try:
+        before = RunDirectory(path).result()
+        dataset = check_settings(settings)
+        moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
+    except (Damaged, DataError) as error:
+        raise RequestError(str(error)) from error
     if before is None or before["status"] != "completed":
         raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
-    with asked.directory.claim(), _logged(path):
+    if moved:
+        raise RequestError(f"{path} was trained on other data: the content of its dataset has changed")
+    asked = Request(settings, dataset, RunDirectory(path))
+    with _claimed(asked), _logged(path):
         torch.set_num_threads(settings["threads"])
         result = _evaluated(asked, before["timing"], say)
         write_atomically(path / RESULT, to_json(result))

@@ -69,7 +69,7 @@ def find_studies() -> dict[str, Path]:
     return found
 
 
-def read_study(name: str) -> Study:
+def read_study(name: str, config_dir: str | None = None) -> Study:
     """The study of that name. Errors: `RequestError` if there is none, or its file is not one."""
     known = find_studies()
     if name not in known:
@@ -80,7 +80,7 @@ def read_study(name: str) -> Study:
     except yaml.YAMLError as error:
         raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
     _check(file, content)
-    known_groups = groups()
+    known_groups = groups((config_dir,) if config_dir else ())
     points = [point for arm, grid in content["arms"].items() for point in _points(arm, grid or {})]
     for point in points:
         _check_point(file, point, known_groups)
@@ -151,12 +151,12 @@ def _put(node: dict[str, Any], path: list[str], value: Any) -> None:
     node[last] = value
 
 
-def register_named(overrides: list[str]) -> None:
+def register_named(overrides: list[str], config_dir: str | None = None) -> None:
     """Registers the study that `experiment=NAME` among the overrides names, if any."""
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         if key == "experiment" and value and "," not in value:
-            register_study(read_study(value))
+            register_study(read_study(value, config_dir))
 
 
 # ---- the plan
@@ -171,7 +171,7 @@ class Cell:
     request: Request
 
 
-def plan(study: Study, overrides: list[str]) -> list[Cell]:
+def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> list[Cell]:
     """Every cell, composed and checked. Errors: `RequestError` for the first that makes no sense, naming it."""
     register_study(study)
     names = {point.name: point for point in study.points}
@@ -179,12 +179,13 @@ def plan(study: Study, overrides: list[str]) -> list[Cell]:
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
     crossed = {*study.over, *swept}
-    with composer() as compose_point:
+    named = (config_dir,) if config_dir else ()
+    with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
             given = dict(word.partition("=")[::2] for word in words_of_point)
             cfg = compose_point(words_of_point)
             try:
-                asked = request(cfg)
+                asked = request(cfg, named)
             except RequestError as error:
                 raise RequestError(f"{given['arm']}: {error}") from error
             over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}

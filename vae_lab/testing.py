@@ -104,9 +104,10 @@ def check_posterior(option: Option, latent_dim: int) -> None:
                 _check_entropy(q, samples)
                 _check_moments(q, samples)
         _check_own_noise(posterior, q, noise[:5])
-        (gradient,) = torch.autograd.grad((z[:50].square() + z[:50]).sum() + q.log_prob(noise[:50, :, :1]).sum(), raw)
-        assert gradient.isfinite().all(), "a gradient through reparametrize is not finite"
-        assert (gradient != 0).any(0).all(), "some raw output moves neither the samples nor the density"
+        for what, value in (("samples", (z[:50] + 1).square().sum()), ("density", q.log_prob(z[:50].detach()).sum())):
+            (gradient,) = torch.autograd.grad(value, raw, retain_graph=True)
+            assert gradient.isfinite().all(), f"a gradient of the {what} is not finite"
+            assert (gradient != 0).any(0).all(), f"some raw output does not move the {what}"
 
 
 def check_parametrization(option: Option, latent_dim: int) -> None:
@@ -278,7 +279,8 @@ def check_decoder(option: Option, shapes: Sequence[Shape] = SHAPES) -> None:
     nor on any later one.
     """
     with _seeded():
-        built = [*_built(option, shapes, arity=1), *_built(option, shapes, arity=2)]
+        small = [shape for shape in shapes if math.prod(shape) <= 100]
+        built = [*_built(option, shapes, arity=1), *_built(option, small, arity=2)]
         for decoder, context in built:
             _check_decoder_at(option, decoder, context)
         assert built, f"the decoder takes none of the shapes {shapes}"

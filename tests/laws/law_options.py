@@ -11,9 +11,10 @@ from vae_lab import config
 Node = dict[str, Any]
 
 
-def every(kind: str) -> pytest.MarkDecorator:
-    """Parametrises a test over the names of the options of a kind."""
-    return pytest.mark.parametrize("name", dict.fromkeys(config.groups()[kind]))
+def every(kind: str, key: str | None = None) -> pytest.MarkDecorator:
+    """Parametrises a test over the names of the options of a kind, or of those that have a key."""
+    names = config.groups()[kind] if key is None else config.options_with(kind, key)
+    return pytest.mark.parametrize("name", dict.fromkeys(names))
 
 
 @functools.cache

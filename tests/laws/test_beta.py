@@ -1,5 +1,6 @@
 """The laws of schedules of the rate's weight."""
 
+import itertools
 import math
 
 import pytest
@@ -30,7 +31,7 @@ def test_a_schedule_ends_at_one_within_the_run(name: str) -> None:
 def test_a_warm_up_rises(name: str) -> None:
     found = weights(name, 1000)
     assert found[0] < 1e-4
-    assert all(a <= b for a, b in zip(found, found[1:], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(found))
 
 
 def test_closed_forms() -> None:

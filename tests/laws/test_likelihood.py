@@ -15,12 +15,9 @@ def test_a_likelihood_keeps_its_laws(name: str) -> None:
     check_likelihood(node_of("likelihood", name))
 
 
-@every("likelihood")
+@every("likelihood", "sigma")
 def test_it_keeps_them_where_sigma_is_not_one(name: str) -> None:
-    node = node_of("likelihood", name)
-    if "sigma" not in node:
-        pytest.skip("it has no sigma")
-    check_likelihood(node | {"sigma": 0.2})
+    check_likelihood(node_of("likelihood", name, sigma=0.2))
 
 
 @pytest.mark.parametrize("logit", [-300.0, -40.0, 40.0, 300.0])
@@ -38,6 +35,13 @@ def test_the_optimal_sigma_of_evaluation_is_the_mean_of_those_of_training() -> N
         likelihood(raw).log_prob(batch)
     expected = sum(float(batch.square().mean()) for batch in x) / 3
     assert likelihood.eval()(raw).stddev.square().mean().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_optimal_sigma_forgets_the_start_of_training() -> None:
+    likelihood, raw = OptimalGaussianLikelihood([4], momentum=0.9), torch.zeros(10, 4, 1)
+    for error in [5.0] * 100 + [2.0] * 100:
+        likelihood(raw).log_prob(torch.full((10, 4), error))
+    assert likelihood.eval()(raw).stddev.mean().item() == pytest.approx(2.0, rel=1e-3)
 
 
 def test_evaluation_leaves_the_optimal_sigma_alone() -> None:

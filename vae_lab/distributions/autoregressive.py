@@ -30,7 +30,7 @@ class Autoregressive(Distribution):
         return self.conditional(value).log_prob(value)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
         if sample_shape:
             raise NotImplementedError("draw several samples by repeating z")
         x = torch.zeros(self.batch_shape + self.event_shape)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence, register_kl
 
+Shape = torch.Size | list[int] | tuple[int, ...]
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -28,7 +29,7 @@ class Gaussian(Normal):
         self.log_scale = log_scale
         super().__init__(loc, log_scale.exp(), validate_args=False)
 
-    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> "Gaussian":
+    def expand(self, batch_shape: Shape, _instance: Distribution | None = None) -> "Gaussian":
         return Gaussian(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ class StandardGaussian(Gaussian):
     def __init__(self, like: Tensor) -> None:
         super().__init__(torch.zeros_like(like), torch.zeros_like(like))
 
-    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> "StandardGaussian":
+    def expand(self, batch_shape: Shape, _instance: Distribution | None = None) -> "StandardGaussian":
         return StandardGaussian(self.loc.new_zeros(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:

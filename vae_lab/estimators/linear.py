@@ -42,7 +42,8 @@ def optimum(eigenvalues: Tensor, latent_dim: int, noise: float, beta: float = 1.
 
     The water level is theta = beta * sigma^2; of the rest,
 
-    .. math:: D = \tfrac d2 \ln 2\pi\sigma^2 + \frac1{2\sigma^2}\Big(\sum_{i \le k} \min(\lambda_i, \theta) + \sum_{i > k} \lambda_i\Big)
+    .. math:: D = \tfrac d2 \ln 2\pi\sigma^2 + \frac1{2\sigma^2}
+              \Big(\sum_{i \le k} \min(\lambda_i, \theta) + \sum_{i > k} \lambda_i\Big)
 
     Arguments:
         eigenvalues: of the data covariance, shape (d,), any order.

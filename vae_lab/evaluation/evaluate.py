@@ -43,7 +43,7 @@ class Evaluation:
 class Source(Protocol):
     """A dataset, as far as an evaluation needs it."""
 
-    def batches(self, split: str, batch_size: int, device: torch.device | str = "cpu") -> Any: ...
+    def batches(self, split: str, batch_size: int, *, device: torch.device | str = "cpu") -> Any: ...
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """Parts that encoders and decoders share."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -28,6 +29,6 @@ def mlp(sizes: Sequence[int], activation: Activation) -> nn.Sequential:
         )
     """
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])

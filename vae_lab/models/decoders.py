@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ class ConvDecoder(Decoder):
         factor = 2 ** len(channels)
         small = (channels[0], -(-shape[1] // factor), -(-shape[2] // factor))
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             layers += [ACTIVATIONS[activation](), nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)]
         self.net = nn.Sequential(mlp([latent_dim, hidden, math.prod(small)], activation), nn.Unflatten(1, small), *layers)
 

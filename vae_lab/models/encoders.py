@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class ConvEncoder(nn.Sequential):
         sizes = [shape[0], *channels]
         height, width = shape[1:]
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
             height, width = (height + 1) // 2, (width + 1) // 2
         super().__init__(*layers, nn.Flatten(), *mlp([sizes[-1] * height * width, hidden, outputs], activation))

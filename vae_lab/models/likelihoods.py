@@ -36,6 +36,7 @@ class GaussianLikelihood(nn.Module):
     """p(x|z) = N(raw, sigma^2 I) with sigma given. sigma = 1 is the "mean squared error" VAE, normaliser included."""
 
     arity = 1
+    log_sigma: Tensor
 
     def __init__(self, shape: Sequence[int], sigma: Positive = 1.0) -> None:
         super().__init__()
@@ -55,6 +56,7 @@ class SharedGaussianLikelihood(nn.Module):
     """
 
     arity = 1
+    log_sigma: Tensor
 
     def __init__(self, shape: Sequence[int], sigma: Positive = 1.0) -> None:
         super().__init__()
@@ -77,6 +79,8 @@ class OptimalGaussianLikelihood(nn.Module):
     """
 
     arity = 1
+    variance: Tensor
+    batches: Tensor
 
     def __init__(self, shape: Sequence[int], momentum: Momentum = 0.99) -> None:
         super().__init__()

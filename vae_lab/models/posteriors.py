@@ -7,7 +7,7 @@ takes, and `reparametrize(q, noise)` turns noise (K, B, noise_dim) into samples 
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent
 
 from vae_lab.distributions import diagonal
 from vae_lab.traits import Traits
@@ -15,7 +15,22 @@ from vae_lab.traits import Traits
 Parametrization = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class DiagonalPosterior(nn.Module):
+class Posterior(nn.Module):
+    """What the rest of the lab may rely on."""
+
+    outputs: int
+    noise_dim: int
+
+    def forward(self, raw: Tensor, parametrization: Parametrization) -> Distribution:
+        """q(z|x) from raw parameters, (B, outputs)."""
+        raise NotImplementedError
+
+    def reparametrize(self, q: Distribution, noise: Tensor) -> Tensor:
+        """Samples (K, B, k) of q from standard normal noise, (K, B, noise_dim)."""
+        raise NotImplementedError
+
+
+class DiagonalPosterior(Posterior):
     r"""q(z|x) = N(m(x), diag s(x)^2) (Kingma and Welling 2014, Eq. 9). Raw parameters: m, then log s."""
 
     traits = Traits(provides=frozenset({"rate_per_dim"}))
@@ -28,5 +43,6 @@ class DiagonalPosterior(nn.Module):
         loc, log_scale = raw.chunk(2, -1)
         return diagonal(*parametrization(loc, log_scale))
 
-    def reparametrize(self, q: Independent, noise: Tensor) -> Tensor:
+    def reparametrize(self, q: Distribution, noise: Tensor) -> Tensor:
+        assert isinstance(q, Independent)
         return q.base_dist.loc + q.base_dist.scale * noise

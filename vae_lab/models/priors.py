@@ -1,7 +1,7 @@
 """Densities p(z). A prior's `forward()` returns a distribution, batch (), event (k,)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily
 
 from vae_lab.distributions import diagonal, standard
@@ -13,6 +13,7 @@ class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I)."""
 
     traits = Traits(provides=frozenset({"rate_per_dim"}))
+    origin: Tensor
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ class Batch(NamedTuple):
     x: Tensor  # (B, *shape), float
     y: Tensor | None = None  # (B,)
     mask: Tensor | None = None  # (B, *shape), 1 where observed
-    index: Tensor | None = None  # (B,), the row of each example in its split
+    index: Tensor | None = None  # type: ignore[assignment]  # (B,), the row of each example in its split
 
 
 @dataclass(frozen=True)

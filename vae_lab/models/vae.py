@@ -6,6 +6,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from vae_lab.distributions import per_dimension_kl
 from vae_lab.models.decoders import Decoder
+from vae_lab.models.posteriors import Posterior
 from vae_lab.models.terms import Batch, Terms
 
 
@@ -25,7 +26,7 @@ class VAE(nn.Module):
         self,
         encoder: nn.Module,
         parametrization: nn.Module,
-        posterior: nn.Module,
+        posterior: Posterior,
         decoder: Decoder,
         likelihood: nn.Module,
         prior: nn.Module,

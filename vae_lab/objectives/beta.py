@@ -24,7 +24,16 @@ def updates(span: int | float, total: int) -> int:
     return span if isinstance(span, int) else max(1, round(span * total))
 
 
-class Constant(nn.Module):
+class Schedule(nn.Module):
+    """What the objective may rely on."""
+
+    settled: int
+
+    def forward(self, t: int) -> float:
+        raise NotImplementedError
+
+
+class Constant(Schedule):
     """The same weight throughout. 1 is the ELBO; above, beta-VAE (Higgins et al. 2017, Eq. 4); below, a weaker pull to
     the prior. With a Gaussian of variance s^2 fixed it acts as the variance beta * s^2."""
 
@@ -42,7 +51,7 @@ class Constant(nn.Module):
         return self.value
 
 
-class Linear(nn.Module):
+class Linear(Schedule):
     r"""A straight line from `start` to `end` over `warmup`, then `end` (Bowman et al. 2016, section 3.1; Sonderby et al.
     2016).
 
@@ -61,7 +70,7 @@ class Linear(nn.Module):
         return self.start + (self.end - self.start) * min(1.0, t / self.settled)
 
 
-class Sigmoid(nn.Module):
+class Sigmoid(Schedule):
     r"""A logistic curve around `midpoint` (Bowman et al. 2016, section 3.1 and figure 2).
 
     .. math:: \beta_t = \sigma\!\left(\frac{t - t_0}{w}\right)
@@ -82,7 +91,7 @@ class Sigmoid(nn.Module):
         return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-class Cosine(nn.Module):
+class Cosine(Schedule):
     r"""Half a cosine over `warmup`, then 1: :math:`\beta_t = \tfrac12 (1 - \cos \pi \min(1, t / T))`."""
 
     traits = _WEIGHTED
@@ -95,7 +104,7 @@ class Cosine(nn.Module):
         return 0.5 * (1 - math.cos(math.pi * min(1.0, t / self.settled)))
 
 
-class Cyclical(nn.Module):
+class Cyclical(Schedule):
     r"""A ramp from 0 to 1, repeated (Fu et al. 2019, Eqs. 6 and 7, with a linear ramp).
 
     .. math:: \tau = \frac{t \bmod \lceil T / M \rceil}{T / M}, \qquad \beta_t = \min(1, \tau / R)

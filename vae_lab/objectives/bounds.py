@@ -15,7 +15,16 @@ from vae_lab.traits import Traits
 RateTransform = Callable[[Terms], Tensor]
 
 
-class ELBO(nn.Module):
+class Bound(nn.Module):
+    """What the objective may rely on."""
+
+    samples: int
+
+    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
+        raise NotImplementedError
+
+
+class ELBO(Bound):
     """Distortion + beta * T(rate), averaged over the batch (Kingma and Welling 2014, Eq. 3; beta: Higgins et al. 2017,
     Eq. 4)."""
 
@@ -29,7 +38,7 @@ class ELBO(nn.Module):
         return terms.distortion.mean() + beta * rate(terms)
 
 
-class IWAE(nn.Module):
+class IWAE(Bound):
     """Minus the importance-weighted bound of `samples` draws (Burda et al. 2016, Eq. 8), as a value and as a gradient."""
 
     traits = Traits(

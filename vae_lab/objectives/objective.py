@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.models import Terms
+from vae_lab.objectives.beta import Schedule
+from vae_lab.objectives.bounds import Bound
 
 
 class Objective(nn.Module):
     r"""The trained loss, nats per example.
 
-    .. math:: a_D D + \beta_t \sum_g T_g(R_g) + \sum_r \eta_r \Omega_r \quad\text{or}\quad -\mathrm{Bound}(\log w) + \sum_r \eta_r \Omega_r
+    .. math:: D + \beta_t \sum_g T_g(R_g) + \sum_r \eta_r \Omega_r
+              \quad\text{or}\quad -\mathrm{Bound}(\log w) + \sum_r \eta_r \Omega_r
 
     It bends what is trained only: what is reported is computed from `Terms` elsewhere, and cannot be reached from here.
 
@@ -21,7 +24,7 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, bound: nn.Module, beta: nn.Module, rate: nn.Module, regularizers: Iterable[nn.Module] = ()
+        self, bound: Bound, beta: Schedule, rate: nn.Module, regularizers: Iterable[nn.Module] = ()
     ) -> None:
         super().__init__()
         self.bound, self.beta, self.rate = bound, beta, rate

@@ -18,6 +18,10 @@ class LastCheckpoint(pl.Callback):
         self.path, self.every = f"{directory}/last.ckpt", every_n_updates
         self._saved = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        self._saved = pl_module.updates  # a resumed run has saved this one
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Training)
         if pl_module.updates % self.every == 0 and pl_module.updates > self._saved:
@@ -29,7 +33,7 @@ class LastCheckpoint(pl.Callback):
 
     def _save(self, trainer: pl.Trainer, updates: int) -> None:
         self._saved = updates
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -9,8 +9,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 
 class HistoryLogger(Logger):
-    """Appends rows step, epoch, name, value. A resumed run first takes back what its checkpoint does not know of, so that
-    the file is that of an uncut run."""
+    """Appends rows step, epoch, name, value. A resumed run first takes back what its checkpoint does not know of,
+    so that the file is that of an uncut run."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -61,10 +61,19 @@ class Training(pl.LightningModule):
         self.updates, self.batches, self.validations = 0, 0, 0
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
         self._seed, self._ledger = seed, ledger
-        self._window: list[Tensor] = []  # (loss, rate, distortion) of the batches since the last log
+        self._window: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, rate, distortion) since the last log
         self._generator: torch.Generator | None = None
         self._bad: Tensor | None = None
         self._stepped_at = 0
+        self._log_every = 1
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the running hook on the module some forty times a step, each time through the search for
+        parameters and modules of `nn.Module.__setattr__`; a plain value needs none of it."""
+        if name == "_current_fx_name" or isinstance(value, int):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     # ---- training
 
@@ -73,7 +82,7 @@ class Training(pl.LightningModule):
         terms = self.model.terms(batch, noise)
         loss = self.objective(terms, self.objective.coefficients(self.updates))
         self.batches += 1
-        self._window.append(torch.stack([loss.detach(), terms.rate.detach().mean(), terms.distortion.detach().mean()]))
+        self._window.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
         self._skip_unless_finite(loss.detach())
         return loss
 
@@ -96,16 +105,21 @@ class Training(pl.LightningModule):
         self._bad = None
         if self._ledger is not None:
             self._ledger.count_update()
-        if self.updates % self.trainer.log_every_n_steps == 0:  # here, before any callback saves a checkpoint
+        if self.updates % self._log_every == 0:  # here, before any callback saves a checkpoint
             self._log_window()
 
+    def _means(self) -> Tensor:
+        """The mean loss, rate and distortion of each batch since the last log, (n, 3)."""
+        rows = [torch.stack([value.mean() for value in row]) for row in self._window]
+        return torch.stack(rows) if rows else torch.zeros(0, 3)
+
     def _log_window(self) -> None:
-        window = torch.stack(self._window).double().cpu()
+        window = self._means().double().cpu()
         self._window.clear()
         finite = window.isfinite().all(1)
         if not finite.any():
             raise Diverged(
-                f"the loss was NaN or infinite for {len(window)} batches in a row (until update {self.updates}); every one "
+                f"the loss was NaN or infinite for {len(window)} batches in a row (until update {self.updates}), and each "
                 "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
             )
         loss, rate, distortion = window[finite].mean(0).tolist()
@@ -118,6 +132,9 @@ class Training(pl.LightningModule):
         """To every logger at once: `self.log` on each step would cost more than a small model's step."""
         for logger in self.loggers:
             logger.log_metrics({**metrics, "epoch": self.current_epoch}, step=self.updates)
+
+    def on_train_start(self) -> None:
+        self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
 
     # ---- validation: the plain model, at beta = 1
 
@@ -166,20 +183,19 @@ class Training(pl.LightningModule):
         return batch  # the loader keeps its data there
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        window = torch.stack(self._window) if self._window else torch.zeros(0, 3)
         checkpoint["vae_lab"] = {
             "updates": self.updates,
             "batches": self.batches,
             "validations": self.validations,
             "stepped_at": self._stepped_at,
-            "window": window,
+            "window": self._means(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["vae_lab"]
         self.updates, self.batches = state["updates"], state["batches"]
         self.validations, self._stepped_at = state["validations"], state["stepped_at"]
-        self._window = list(state["window"])
+        self._window = [(loss, rate, distortion) for loss, rate, distortion in state["window"]]
 
 
 @torch.no_grad()

@@ -1,0 +1,134 @@
+"""What training through the lab costs over a bare PyTorch loop with the same objective, loader, noise and optimiser.
+
+`python -m benchmarks.overhead` trains a 784-200-200-50 VAE on MNIST-shaped data on one thread, in turn, five times each,
+at batch 20 and 128; prints medians and writes `benchmarks/results/overhead.json`.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from vae_lab import compose
+from vae_lab.build import build_model, build_objective
+from vae_lab.config import resolve
+from vae_lab.data.dataset import Spec
+from vae_lab.data.loader import Batches
+from vae_lab.distributions import stream_seed
+from vae_lab.models import VAE
+from vae_lab.objectives import Objective
+from vae_lab.run import build
+from vae_lab.training.history import HistoryLogger
+from vae_lab.training.ledger import Ledger
+from vae_lab.training.module import Training
+
+WARMUP = 50
+SPEC = Spec((1, 28, 28), "binary", {"train": 10_000, "val": 100, "test": 100})
+
+
+def parts(settings: dict[str, Any]) -> tuple[VAE, Objective, Batches]:
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (SPEC.sizes["train"], *SPEC.shape), dtype=torch.uint8)
+    loader = Batches(x, None, batch_size=settings["batch_size"], levels=255, seed=0, shuffle=True, redraw=True)
+    return build_model(settings, SPEC), build_objective(settings, 10**6), loader
+
+
+def bare_loop(settings: dict[str, Any], steps: int) -> float:
+    """Steps a second of the loop that a person would write who has read everything about speed."""
+    model, objective, loader = parts(settings)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    generator, done, started = torch.Generator(), 0, 0.0
+    while True:
+        for batch in loader:
+            if done == WARMUP:
+                started = time.perf_counter()
+            if done == WARMUP + steps:
+                return steps / (time.perf_counter() - started)
+            noise = model.noise(len(batch.x), 1, generator.manual_seed(stream_seed(0, "posterior", done)))
+            loss = objective(model.terms(batch, noise), objective.coefficients(done))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            done += 1
+
+
+class Clock(pl.Callback):
+    """Notes when the warm-up and the run end."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.started, self.ended = steps, 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if pl_module.updates == WARMUP:
+            self.started = time.perf_counter()
+        if pl_module.updates == WARMUP + self.steps:
+            self.ended = time.perf_counter()
+
+
+def lab(settings: dict[str, Any], steps: int) -> float:
+    """Steps a second of the lab's own training, with its logging, ledger, guard and checkpoints."""
+    model, objective, loader = parts(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        module = Training(
+            model,
+            objective,
+            optimizer=lambda params: build(settings["optimizer"], params=params),
+            scheduler=lambda optimizer: None,
+            meter=lambda: None,  # type: ignore[arg-type, return-value]
+            seed=0,
+            ledger=Ledger(Path(folder) / "ledger"),
+        )
+        clock = Clock(steps)
+        last = build(settings["callbacks"]["checkpoint"], directory=folder)
+        node = {**settings["trainer"], "max_steps": WARMUP + steps, "enable_progress_bar": False}
+        history = HistoryLogger(Path(folder) / "metrics.csv")
+        trainer = build({**node, "logger": [history], "callbacks": [clock, last], "default_root_dir": folder})
+        trainer.fit(module, loader)
+    return steps / (clock.ended - clock.started)
+
+
+def measure(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each contender in turn, so that a slow minute of the machine meets them all."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            rates[name].append(contender())
+    return rates
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=600)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for batch_size in (20, 128):
+        cfg = compose(f"batch_size={batch_size}", "latent_dim=50", "encoder.hidden=[200,200]", "decoder.hidden=[200,200]")
+        settings = resolve(cfg)
+        contenders = {
+            "bare": lambda settings=settings: bare_loop(settings, options.steps),
+            "lab": lambda settings=settings: lab(settings, options.steps),
+        }
+        rates = measure(contenders, options.rounds)
+        ratio = statistics.median(b / a for a, b in zip(rates["bare"], rates["lab"], strict=True))
+        row = {"batch_size": batch_size, "ratio": ratio, **{k: statistics.median(v) for k, v in rates.items()}, "rates": rates}
+        rows.append(row)
+        print(f"batch {batch_size:3}: bare {row['bare']:6.1f} steps/s, lab {row['lab']:6.1f} steps/s, ratio {ratio:.3f}")
+    facts = {"machine": platform.machine(), "processor": platform.processor(), "torch": torch.__version__, "threads": 1}
+    target = Path(__file__).parent / "results" / "overhead.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps({"facts": facts, "rounds": options.rounds, "steps": options.steps, "rows": rows}, indent=2))
+    print(target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target)
+
+
+if __name__ == "__main__":
+    main()
