@@ -98,8 +98,12 @@ class Statement:
 
 
 def verdict(study: Study, comparisons: Sequence[Comparison]) -> list[Statement]:
-    """What the numbers support, in a few sentences; each claim with its interval and n."""
-    found = [_agreement(study), _state(study, comparisons), *_claims(study, comparisons), _brackets(comparisons)]
+    """What the numbers support, in a few sentences; each claim with its interval and n. A study of predictions asks
+    whether they come true, and nothing else."""
+    agreement = _agreement(study)
+    if agreement:
+        return [agreement]
+    found = [_state(study, comparisons), *_claims(study, comparisons), _brackets(comparisons)]
     said = [statement for statement in found if statement]
     return said or [Statement("No verdict: " + ("there is nothing to compare." if study.is_planned else NO_PLAN))]
 
@@ -139,7 +143,7 @@ def _keeps_little(study: Study) -> bool | None:
 
 def _state(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     collapsed = is_collapsed(study)
-    if collapsed is None or not comparisons or study.facts.get("predicted"):
+    if collapsed is None or not comparisons:
         return None
     facts = f"{_use(study.reference)}{''.join(f', against {_use(arm)} in {arm.name}' for arm in study.controls[:1])}"
     name = study.reference.name
