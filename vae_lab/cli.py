@@ -1,8 +1,12 @@
 """The command `vae-lab`."""
 
+import functools
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -45,9 +49,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def _terminated(signum: int, frame: Any) -> NoReturn:
     """SIGTERM ends the process with 143; left to Lightning it would save, exit with 0, and drop the other jobs."""
-    from multiprocessing import active_children
-
-    for child in active_children():
+    for child in multiprocessing.active_children():
         if child.pid is not None:
             os.kill(child.pid, signal.SIGKILL)  # a joblib worker has no method kill
     raise SystemExit(143)
@@ -189,6 +191,7 @@ def job(cfg: Any) -> float:
     from vae_lab import config, run
     from vae_lab.errors import RequestError, RunFailed
 
+    _end_with_parent()
     overrides, multirun, named = config.job_facts()
     config.note_overrides(cfg, overrides)
     asked = run.request(cfg, named)
@@ -204,6 +207,22 @@ def job(cfg: Any) -> float:
     _job_line(asked, _figures(result), multirun, before == "completed")
     value = result["metrics"].get(cfg.optimized_metric)
     return float("nan") if value is None else float(value)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """In a launcher's worker: ends this process, as `kill -9` does, when the one that started it is gone. A joblib
+    worker by itself would go on, and then wait for ever."""
+    if multiprocessing.current_process().name == "MainProcess":
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _figures(result: dict[str, Any]) -> str:

@@ -137,7 +137,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
-    return parser.parse_args(list(argv))
+    return parser.parse_intermixed_args(list(argv))
+
+
+def _flags_first(argv: Sequence[str]) -> list[str]:
+    """The same arguments in the order that Hydra needs: it stops at an override between two flags."""
+    overrides = parse_arguments(argv).overrides
+    return [*(word for word in argv if word not in overrides), *overrides]
 
 
 def _refuse_flag(message: str) -> NoReturn:
@@ -192,7 +198,7 @@ def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
     register()
     application = hydra_main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(job)
     before = sys.argv
-    sys.argv = ["vae-lab train", *argv]
+    sys.argv = ["vae-lab train", *_flags_first(argv)]
     try:
         with _raising():
             application()

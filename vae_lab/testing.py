@@ -66,7 +66,7 @@ def check_prior(option: Option, latent_dim: int) -> None:
     """p(z) is a normalised density over (k,), its samples follow it, its gradients reach every parameter, a state dict
     restores it to the bit, and where its KL is closed it is the expectation that it stands for.
 
-    A prior whose rate does not split over latents must say so in its traits (`forbids` rate_per_dim).
+    A prior whose rate does not split over latents must say so in its traits (no `factorised_prior` among what it provides).
     """
     with _seeded():
         prior = _scrambled(make(option, latent_dim=latent_dim))
@@ -81,7 +81,7 @@ def check_prior(option: Option, latent_dim: int) -> None:
             _check_integral(p, z)
             _check_samples(p, z)
             _check_entropy(p, z)
-            _check_kl(p, latent_dim, splits="rate_per_dim" not in declared(option).forbids)
+            _check_kl(p, latent_dim, splits="factorised_prior" in declared(option).provides)
         _check_gradients(prior, lambda: prior().log_prob(z[:200]).sum())
         _check_state(prior, lambda: make(option, latent_dim=latent_dim), lambda module: module().log_prob(z[:200]))
 
@@ -144,7 +144,7 @@ def _check_kl(p: Distribution, latent_dim: int, splits: bool) -> None:
     q = diagonal(0.7 * torch.randn(3, latent_dim), 0.4 * torch.randn(3, latent_dim) - 0.3)
     parts = per_dimension_kl(q, p)
     assert parts is not None or not splits, (
-        "the rate does not split over latents, so the prior's traits must forbid rate_per_dim and say why"
+        "the rate does not split over latents, so the prior's traits must not provide factorised_prior"
     )
     try:
         closed = kl_divergence(q, p)
@@ -489,7 +489,7 @@ def _check_bound_gradient(bound: Any, loc: Tensor, log_scale: Tensor) -> None:
         _mean_is(column, float(value), f"gradient by the {name} of q with one sample, against the ELBO's")
 
 
-def check_beta(option: Option, totals: Sequence[int] = (1000, 37, 10, 1)) -> None:
+def check_beta(option: Option, totals: Sequence[int] = (1000, 37, 10)) -> None:
     """For runs of any length the weight is a finite number >= 0, a function of t alone (asked in any order, by any
     copy), and constant (to 1e-4) from the update `settled` on."""
     for total in totals:
@@ -519,7 +519,7 @@ def rate_terms(rates: Tensor) -> Terms:
 
 def check_rate(option: Option, latent_dim: int = 8) -> None:
     """A transform of the rate gives a finite scalar, does not depend on the order of the examples, and passes gradients
-    to high rates. Its traits are true: without need of rate_per_dim it reads the total alone, without need of
+    to high rates. Its traits are true: without need of factorised_prior it reads the total alone, without need of
     whole_batch its value over a batch is the mean of its values over the parts."""
     with _seeded():
         transform, needs = make(option, latent_dim=latent_dim), declared(option).needs
@@ -534,7 +534,7 @@ def check_rate(option: Option, latent_dim: int = 8) -> None:
         if "whole_batch" not in needs:
             parts = [transform(rate_terms(part)) for part in low.split(3)]
             _near(transform(rate_terms(low)), torch.stack(parts).mean(), "a batch, against the mean of its parts")
-        if "rate_per_dim" not in needs:
+        if "factorised_prior" not in needs:
             whole = rate_terms(low)
             hidden = Terms(whole.distortion, None, whole.rate, whole.z, whole.posterior, whole.prior)
             _near(transform(hidden), transform(whole), "without the rates of single latents")

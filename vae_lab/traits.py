@@ -22,9 +22,9 @@ def conflicts(components: Iterable[tuple[str, Traits]]) -> list[str]:
     """One line for every unmet need, with both reasons, from (name, traits) pairs.
 
     Example:
-        >>> conflicts([("rate=free_bits", Traits(needs={"rate_per_dim": "it floors each latent's rate"})),
-        ...            ("prior=mixture", Traits(forbids={"rate_per_dim": "it couples the latents"}))])
-        ['rate=free_bits does not go with prior=mixture: it floors each latent's rate, but it couples the latents']
+        >>> conflicts([("rate=free_bits", Traits(needs={"factorised_prior": "it floors each latent's rate"})),
+        ...            ("prior=mixture", Traits(forbids={"factorised_prior": "it couples the latents"}))])
+        ["rate=free_bits does not go with prior=mixture: it floors each latent's rate, but it couples the latents"]
     """
     components = list(components)
     provided = {capability for _, traits in components for capability in traits.provides}

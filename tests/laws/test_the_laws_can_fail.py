@@ -89,8 +89,10 @@ class Forgetful(nn.Module):
         return diagonal(self.loc, torch.zeros_like(self.loc))
 
 
-class Silent(nn.Module):
-    """Its rate does not split over latents, and its traits do not say so."""
+class Boasting(nn.Module):
+    """Its rate does not split over latents, and its traits say that it does."""
+
+    traits = Traits(provides=frozenset({"factorised_prior"}))
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -105,7 +107,7 @@ def test_the_correct_prior_passes() -> None:
 
 
 @pytest.mark.parametrize("latent_dim", [2, 5])
-@pytest.mark.parametrize("wrong", [MeanOverLatents, WrongSpread, Unnormalised, Detached, Forgetful, Silent])
+@pytest.mark.parametrize("wrong", [MeanOverLatents, WrongSpread, Unnormalised, Detached, Forgetful, Boasting])
 def test_priors(wrong: type[nn.Module], latent_dim: int) -> None:
     with refuses():
         check_prior(wrong, latent_dim)
@@ -329,7 +331,7 @@ def test_transforms_of_the_rate() -> None:
 
         def __init__(self, latent_dim: int) -> None:
             super().__init__(latent_dim)
-            self.traits = Traits(needs={"rate_per_dim": "it floors single latents"})
+            self.traits = Traits(needs={"factorised_prior": "it floors single latents"})
 
     class MeanOverLatentsRate(nn.Module):
         """Reads the latents' own rates without having declared that it needs them."""

@@ -116,7 +116,8 @@ class SelfScaledGaussian(Distribution):
 
     def best_log_scale(self, value: Tensor) -> Tensor:
         """The log standard deviation that makes `value` most likely: half the log of the mean squared error."""
-        return (0.5 * (value - self.loc).square().mean().log()).clamp(min=self.log_floor)
+        floor = math.exp(2 * self.log_floor)  # clamped before the log, whose gradient at an error of zero is not finite
+        return 0.5 * (value - self.loc).square().mean().clamp(min=floor).log()
 
     def log_prob(self, value: Tensor) -> Tensor:
         log_scale = self.best_log_scale(value)

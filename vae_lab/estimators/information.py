@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vae_lab.distributions import Gaussian
+from vae_lab.distributions import Gaussian, diagonal
+
+_CANCELS = 1e9  # squares of this size leave 7 decimals of a nat in float64
 
 
 def pairwise_log_prob(q: Distribution, z: Tensor) -> Tensor:
     """log q_m(z_n) for every pair, shape (n, m), float64, for a batch of m distributions and n points.
 
-    Diagonal Gaussians take three matrix products; any other family is broadcast.
+    Diagonal Gaussians take three matrix products, unless their scales are so small beside their means that the expanded
+    square would cancel; they and any other family are broadcast.
     """
     z = z.double()
     base = q.base_dist if isinstance(q, Independent) else None
@@ -20,6 +23,8 @@ def pairwise_log_prob(q: Distribution, z: Tensor) -> Tensor:
         return q.log_prob(z.unsqueeze(1).to(q.mean.dtype)).double()
     loc, log_scale = base.loc.double(), base.log_scale.double().expand_as(base.loc)
     precision = (-2 * log_scale).exp()
+    if (loc.square() * precision).max() > _CANCELS:
+        return diagonal(loc, log_scale).log_prob(z.unsqueeze(1))
     square = z.square() @ precision.T - 2 * z @ (loc * precision).T + (loc.square() * precision).sum(1)
     return -0.5 * square - log_scale.sum(1) - 0.5 * loc.shape[1] * math.log(2 * math.pi)
 

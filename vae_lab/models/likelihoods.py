@@ -97,4 +97,5 @@ class OptimalGaussianLikelihood(nn.Module):
     @torch.no_grad()
     def _remember(self, log_scale: Tensor) -> None:
         self.batches += 1
-        self.variance.lerp_((2 * log_scale).exp(), (1 / self.batches).clamp(min=1 - self.momentum))
+        weight = (1 / self.batches).clamp(min=1 - self.momentum)
+        self.variance += weight * ((2 * log_scale).exp() - self.variance)

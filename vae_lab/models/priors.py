@@ -12,7 +12,7 @@ from vae_lab.traits import Traits
 class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I)."""
 
-    traits = Traits(provides=frozenset({"rate_per_dim"}))
+    traits = Traits(provides=frozenset({"factorised_prior"}))
     origin: Tensor
 
     def __init__(self, latent_dim: int) -> None:
@@ -34,7 +34,7 @@ class MixturePrior(nn.Module):
     """
 
     traits = Traits(
-        forbids={"rate_per_dim": "a mixture couples the latents, so that its rate does not split over dimensions"}
+        forbids={"factorised_prior": "a mixture couples the latents, so that its rate does not split over dimensions"}
     )
 
     def __init__(self, latent_dim: int, components: Count = 10, spread: Positive = 1.0) -> None:

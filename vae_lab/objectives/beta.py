@@ -75,7 +75,7 @@ class Sigmoid(Schedule):
 
     .. math:: \beta_t = \sigma\!\left(\frac{t - t_0}{w}\right)
 
-    It never is exactly 0 or 1; it counts as settled ten widths after the midpoint, 5e-5 below 1. `midpoint=2500
+    It never is exactly 0 or 1; it counts as settled ten widths after the midpoint, 5e-5 below 1, or at the run's end. `midpoint=2500
     width=400` are the values of a widely used sentence VAE.
     """
 
@@ -84,10 +84,10 @@ class Sigmoid(Schedule):
     def __init__(self, total_updates: int, midpoint: Updates = 0.125, width: Updates = 0.0125) -> None:
         super().__init__()
         self.midpoint, self.width = updates(midpoint, total_updates), updates(width, total_updates)
-        self.settled = self.midpoint + 10 * self.width
+        self.settled = min(self.midpoint + 10 * self.width, total_updates)
 
     def forward(self, t: int) -> float:
-        x = (t - self.midpoint) / self.width
+        x = (min(t, self.settled) - self.midpoint) / self.width
         return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
@@ -120,6 +120,8 @@ class Cyclical(Schedule):
 
     def __init__(self, total_updates: int, cycles: Count = 4, ratio: Fraction = 0.5) -> None:
         super().__init__()
+        if total_updates < 2 * cycles:
+            raise ValueError(f"beta.cycles: {cycles} given; a run of {total_updates} updates has room for {total_updates // 2}")
         self.period, self.ratio = math.ceil(total_updates / cycles), ratio
         self.length = total_updates / cycles
         self.settled = (cycles - 1) * self.period + math.ceil(ratio * self.length)

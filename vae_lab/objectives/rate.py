@@ -38,7 +38,8 @@ class FreeBits(nn.Module):
     def traits_of(cls, granularity: Granularity = "dim", reduction: Reduction = "batch", **_: object) -> Traits:
         needs = {"additive_rate": "it floors the rate"}
         if granularity != "total":
-            needs["rate_per_dim"] = f"granularity={granularity} floors the rates of single latents"
+            why = f"granularity={granularity} floors the rates of single latents"
+            needs |= {"factorised_posterior": why, "factorised_prior": why}
         if reduction == "batch":
             needs["whole_batch"] = "reduction=batch floors the mean over the whole batch"
         return Traits(needs=needs)
