@@ -102,6 +102,7 @@ def compose(*overrides: str) -> DictConfig:
 
 def compose_here(overrides: list[str]) -> DictConfig:
     """`compose` where Hydra is initialised already: many points of a grid share one initialisation."""
+    parse_overrides(overrides)
     try:
         cfg = hydra_compose("config", overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # a ValueError of Hydra's, as for `prior=3`

@@ -88,8 +88,14 @@ def print_runs(folder: Path) -> None:
         figures = [_figure(row.get(key)) for key in _SHOWN]
         cells = [row["signature"], *(str(row[k]) for k in names), row["state"], *figures]
         table.add_row(*cells, *(_setting(row.get(key)) for key in settings))
-    console = Console()
-    Console(width=None if console.is_terminal else 500).print(table)
+    _Console(width=None if Console().is_terminal else 500).print(table)
+
+
+class _Console(Console):
+    """Leaves it to the command line what a reader that has gone means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def _short(key: str) -> str:

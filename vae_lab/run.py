@@ -21,6 +21,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 from vae_lab.build import build, build_model, build_objective, spec_of, updates_of
 from vae_lab.check import check_installed, check_node, check_settings, check_target, targets
@@ -218,6 +219,8 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         meter=lambda: ElboMeter(evaluation.elbo_samples, evaluation.seed),
         seed=settings["seed"],
         ledger=ledger,
+        gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
+        accumulate=settings["trainer"].get("accumulate_grad_batches", 1),
     )
 
 
@@ -455,7 +458,7 @@ def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = pri
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Sends everything that is logged or warned of to `run.log`; Lightning's chatter goes there only."""
-    handler = logging.FileHandler(path / LOG)
+    handler = _Log(path / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("", "pytorch_lightning", "lightning.pytorch", "vae_lab")]
     quiet = [h for logger in loggers[1:] for h in logger.handlers]
@@ -470,6 +473,9 @@ def _logged(path: Path) -> Iterator[None]:
     logging.captureWarnings(True)
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of every resumed run
+            warnings.simplefilter("default", PossibleUserWarning)  # advice: for the log
             yield
     finally:
         logging.captureWarnings(False)
@@ -477,4 +483,12 @@ def _logged(path: Path) -> Iterator[None]:
             logger.removeHandler(handler)
         for item, level in levels:
             item.setLevel(level)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+class _Log(logging.FileHandler):
+    """`run.log`; a line that finds no room on the disk is lost."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Without the traceback that Python would print."""

@@ -79,7 +79,8 @@ class RunDirectory:
         if not path.exists():
             return None
         content = read_json(path)
-        missing = {"signature", "status", "metrics", "settings"} - set(content)
+        parts = ("metrics", "settings", "evaluation", "timing")
+        missing = {"signature", "status"} - set(content) | {key for key in parts if not isinstance(content.get(key), dict)}
         if missing:
             raise Damaged(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
         return content

@@ -27,6 +27,8 @@ class CheckedCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+        except RuntimeError as error:
+            raise error.__context__ if isinstance(error.__context__, OSError) else error  # torch hides a full disk
         finally:
             temporary.unlink(missing_ok=True)
 

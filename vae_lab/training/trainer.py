@@ -27,7 +27,11 @@ def trainer(
     enable_progress_bar: bool = True,
     **lightning: Any,
 ) -> pl.Trainer:
-    """A Trainer; `lightning` takes any further argument of Lightning's. With no limit given a run has 20 epochs."""
+    """A Trainer; `lightning` takes any further argument of Lightning's. With no limit given a run has 20 epochs.
+
+    `gradient_clip_val` and `accumulate_grad_batches` are honoured by `Training`: Lightning refuses them under manual
+    optimisation.
+    """
     if max_epochs is None:
         max_epochs = 20 if max_steps is None else -1
     return pl.Trainer(
@@ -36,8 +40,6 @@ def trainer(
         precision=precision,
         max_epochs=max_epochs,
         max_steps=-1 if max_steps is None else max_steps,
-        gradient_clip_val=gradient_clip_val,
-        accumulate_grad_batches=accumulate_grad_batches,
         check_val_every_n_epoch=check_val_every_n_epoch,
         val_check_interval=val_check_interval,
         log_every_n_steps=log_every_n_steps,

@@ -1,0 +1,87 @@
+"""A run and a study small enough to be made many times, and the command line as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TINY = [
+    "dataset=linear_gaussian",
+    "likelihood=gaussian",
+    "encoder=linear",
+    "decoder=linear",
+    "latent_dim=2",
+    "dataset.train_size=200",
+    "dataset.val_size=50",
+    "dataset.test_size=50",
+    "batch_size=50",
+    "trainer.max_steps=12",
+    "trainer.log_every_n_steps=4",
+    "evaluation.nll_samples=4",
+]
+
+STUDY = """\
+# @package _global_
+defaults:
+  - override /dataset: linear_gaussian
+  - override /likelihood: gaussian
+  - override /encoder: linear
+  - override /decoder: linear
+latent_dim: 2
+dataset: {train_size: 200, val_size: 50, test_size: 50}
+batch_size: 50
+trainer: {max_steps: 12, log_every_n_steps: 4}
+evaluation: {nll_samples: 4}
+study:
+  name: small
+  question: Does it run?
+  reference: plain
+arms:
+  plain: {mitigation: none}
+  annealed: {mitigation: kl_annealing, beta.end: [1.0, 0.5]}
+over: {seed: [0, 1]}
+"""
+
+
+class Said(NamedTuple):
+    """What a command left: its exit code, and its two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+Lab = Callable[..., Said]
+
+
+def write_study(folder: Path, name: str, text: str) -> Path:
+    file = folder / "experiments" / name / "study.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    return file
+
+
+def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """`vae-lab WORDS` as a process, the leader of its own session."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vae_lab", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | environment,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Said:
+    out, err = process.communicate(timeout=300)
+    return Said(process.returncode, out, err)
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every `result.json` below a folder, by the name of its run."""
+    return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("**/result.json"))}
