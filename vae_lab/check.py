@@ -41,8 +41,9 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     Errors: `RequestError` or `DataError`, one line.
     """
     _check_top_level(settings)
+    check_targets(settings, named)
     for key, node in targets(settings):
-        check_node(key, node, named)
+        check_arguments(key, node)
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
@@ -66,24 +67,19 @@ def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[
             yield from targets(value, f"{prefix}{key}.")
 
 
-def check_node(key: str, node: Node, named: tuple[str, ...] = ()) -> None:
-    """Refuses a node whose target no option file of its group names, and settings that its target does not take."""
-    check_target(key, str(node["_target_"]), named)
-    _check_arguments(key, node)
-
-
-def check_target(key: str, target: str, named: tuple[str, ...] = ()) -> None:
-    """Refuses a `_target_` that no option file of its group names: a config may come from a stranger, and a target is
-    code."""
-    group = key.partition(".")[0]
-    known = named_targets(group, named)
+def check_targets(settings: Node, named: tuple[str, ...] = ()) -> None:
+    """Refuses every `_target_` that no option file of its group names: a config may come from a stranger, and a target
+    is code."""
     trusted = tuple(f"{package}." for package in os.environ.get("VAE_LAB_TRUST", "").split(",") if package)
-    if target not in known and not (trusted and target.startswith(trusted)):
-        raise RequestError(
-            f"{key}._target_: {target} is not among the classes that the option files of {group} name"
-            f"{nearest(target, known)}; add an option file for it (--config-dir), or trust its package "
-            "(VAE_LAB_TRUST=package)"
-        )
+    for key, node in targets(settings):
+        group, target = key.partition(".")[0], str(node["_target_"])
+        known = named_targets(group, named)
+        if target not in known and not (trusted and target.startswith(trusted)):
+            raise RequestError(
+                f"{key}._target_: {target} is not among the classes that the option files of {group} name"
+                f"{nearest(target, known)}; add an option file for it (--config-dir), or trust its package "
+                "(VAE_LAB_TRUST=package)"
+            )
 
 
 # ---- names, types and bounds
@@ -130,8 +126,8 @@ class TopLevel(BaseModel):
 
 
 
-def _check_arguments(key: str, node: Node) -> None:
-    """Checks the settings of a node against the signature of its target."""
+def check_arguments(key: str, node: Node) -> None:
+    """Refuses settings of a node that its target does not take: by the names, types and bounds of its signature."""
     target = locate(key, str(node["_target_"]))
     given = {str(name): value for name, value in node.items() if name != "_target_"}
     forwards = getattr(target, "forwards_to", None)

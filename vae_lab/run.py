@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 from vae_lab.build import build, build_model, build_objective, spec_of, updates_of
-from vae_lab.check import check_installed, check_node, check_settings, check_target, targets
+from vae_lab.check import check_arguments, check_installed, check_settings, check_targets, targets
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, RunFailed, refusal
@@ -401,9 +401,9 @@ def stored_settings(path: Path) -> dict[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
-        for key, node in targets(settings):
-            check = check_node if key.partition(".")[0] in (*MODEL, "dataset") else _check_name
-            check(key, node)
+        check_targets(settings)
+        for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
+            check_arguments(key, node)
         spec_of(settings)
         missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
     except RequestError:
@@ -415,10 +415,6 @@ def stored_settings(path: Path) -> dict[str, Any]:
     if missing or not isinstance(settings.get("latent_dim"), int):
         raise RequestError(f"{file} is damaged: it has no {missing[0] if missing else 'latent_dim'}")
     return settings
-
-
-def _check_name(key: str, node: Mapping[str, Any]) -> None:
-    check_target(key, str(node["_target_"]))
 
 
 def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print_line) -> dict[str, Any]:

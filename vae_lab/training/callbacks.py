@@ -1,5 +1,6 @@
 """Lightning's callbacks, aware of the moment from which the objective stays as it is."""
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -41,7 +42,26 @@ class BestCheckpoint(ModelCheckpoint):
     settled: before it, an early collapsed state can look best."""
 
     def __init__(self, directory: str) -> None:
-        super().__init__(directory, "best", "val/elbo", mode="max", save_weights_only=True, enable_version_counter=False)
+        super().__init__(
+            directory,
+            "best",
+            "val/elbo",
+            mode="max",
+            save_weights_only=True,
+            save_on_train_epoch_end=False,  # else it would not ask `on_validation_end`
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also of a run whose directory has been moved: Lightning would forget the best score, and delete the best
+        checkpoint where it was."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: self._here(state_dict[name]) for name in paths}
+        scores = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
@@ -54,7 +74,7 @@ class SettledEarlyStopping(EarlyStopping):
     moment the objective has settled."""
 
     def __init__(self, patience: Count = 10, min_delta: NonNegative = 0.0) -> None:
-        super().__init__("val/elbo", min_delta, patience, mode="max")
+        super().__init__("val/elbo", min_delta, patience, mode="max", check_on_train_epoch_end=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)

@@ -46,5 +46,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError) as error:
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
     except Exception as error:  # what torch's unpickler raises has no common base
-        raise DamagedCheckpoint(f"{path} is no checkpoint of plain tensors and dicts: {error}") from error
+        what = str(error).partition("\n")[0]
+        raise DamagedCheckpoint(f"{path} is no checkpoint of plain tensors and dicts: {what}") from error
     raise DamagedCheckpoint(f"{path} is damaged: the checksum of {damaged} does not match")
