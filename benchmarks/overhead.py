@@ -112,7 +112,9 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for batch_size in (20, 128):
-        cfg = compose(f"batch_size={batch_size}", "latent_dim=50", "encoder.hidden=[200,200]", "decoder.hidden=[200,200]")
+        cfg = compose(
+            f"batch_size={batch_size}", "latent_dim=50", "encoder.hidden=[200,200]", "decoder.hidden=[200,200]"
+        )
         settings = resolve(cfg)
         contenders = {
             "bare": lambda settings=settings: bare_loop(settings, options.steps),
@@ -120,13 +122,22 @@ def main() -> None:
         }
         rates = measure(contenders, options.rounds)
         ratio = statistics.median(b / a for a, b in zip(rates["bare"], rates["lab"], strict=True))
-        row = {"batch_size": batch_size, "ratio": ratio, **{k: statistics.median(v) for k, v in rates.items()}, "rates": rates}
+        row = {
+            "batch_size": batch_size,
+            "ratio": ratio,
+            **{k: statistics.median(v) for k, v in rates.items()},
+            "rates": rates,
+        }
         rows.append(row)
-        print(f"batch {batch_size:3}: bare {row['bare']:6.1f} steps/s, lab {row['lab']:6.1f} steps/s, ratio {ratio:.3f}")
+        print(
+            f"batch {batch_size:3}: bare {row['bare']:6.1f} steps/s, lab {row['lab']:6.1f} steps/s, ratio {ratio:.3f}"
+        )
     facts = {"machine": platform.machine(), "processor": platform.processor(), "torch": torch.__version__, "threads": 1}
     target = Path(__file__).parent / "results" / "overhead.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"facts": facts, "rounds": options.rounds, "steps": options.steps, "rows": rows}, indent=2))
+    target.write_text(
+        json.dumps({"facts": facts, "rounds": options.rounds, "steps": options.steps, "rows": rows}, indent=2)
+    )
     print(target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target)
 
 

@@ -148,7 +148,7 @@ def test_collapse_threshold(sigma_squared: float) -> None:
     model = linear_vae(DIM, GaussianLikelihood([DIM], math.sqrt(sigma_squared)))
     fit(model, objective(), x)
     rates, _ = measure(model, x)
-    assert int((rates > 1e-4).sum()) == int((EIGENVALUES > sigma_squared).sum())
+    assert int((rates > 1e-4).sum()) == int((sigma_squared < EIGENVALUES).sum())
     assert float(rates[0]) == pytest.approx(max(0.0, 0.5 * math.log(4 / sigma_squared)), abs=1e-4)
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_lab.config import compose as compose
+    from vae_lab.finished import load as load
     from vae_lab.listing import results as results
-    from vae_lab.run import load as load
     from vae_lab.run import train as train
 
-_PLACES = {"compose": "config", "train": "run", "load": "run", "results": "listing"}
+_PLACES = {"compose": "config", "train": "run", "load": "finished", "results": "listing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,20 @@ from vae_lab.training.module import total_updates
 Node = Mapping[str, Any]
 
 CONTEXT = frozenset(
-    "shape latent_dim outputs arity total_updates optimizer params directory run_dir run_name study_name run_config".split()
+    [
+        "shape",
+        "latent_dim",
+        "outputs",
+        "arity",
+        "total_updates",
+        "optimizer",
+        "params",
+        "directory",
+        "run_dir",
+        "run_name",
+        "study_name",
+        "run_config",
+    ]
 )
 """What a constructor may ask for by name; a config need not say it."""
 

@@ -29,10 +29,25 @@ RECORDED = frozenset({"overrides", "spec"})  # written into a config by the lab 
 
 _LISTS = ("regularizer", "callbacks")  # these name any number of parts
 
-COMPONENTS = (
-    "dataset encoder decoder posterior parametrization likelihood prior bound beta rate regularizer optimizer scheduler "
-    "trainer callbacks logger evaluation"
-).split()
+COMPONENTS = [
+    "dataset",
+    "encoder",
+    "decoder",
+    "posterior",
+    "parametrization",
+    "likelihood",
+    "prior",
+    "bound",
+    "beta",
+    "rate",
+    "regularizer",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "evaluation",
+]
 
 
 def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
@@ -47,7 +62,9 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
-    refused = conflicts([(f"dataset={_option_of('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)])
+    refused = conflicts(
+        [(f"dataset={_option_of('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]
+    )
     if refused:
         raise RequestError(refused[0])
     with torch.device("meta"):  # shapes are checked and nothing is allocated
@@ -125,7 +142,6 @@ class TopLevel(BaseModel):
     study: StudyName
 
 
-
 def check_arguments(key: str, node: Node) -> None:
     """Refuses settings of a node that its target does not take: by the names, types and bounds of its signature."""
     target = locate(key, str(node["_target_"]))
@@ -163,11 +179,13 @@ def _unknown(key: str, name: str, known: set[str]) -> str:
 
 def _settings_model(target: Callable[..., Any], only: set[str] | None = None) -> type[BaseModel]:
     """The settings of a class (or those in `only`) as a pydantic model, made from the annotations of its signature."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(target).parameters.items():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or (only is not None and name not in only):
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or (
+            only is not None and name not in only
+        ):
             continue
         default = parameter.default
         if default is parameter.empty:
@@ -255,7 +273,9 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
     for name in sorted(here.keys() | other.keys()):
         if here.get(name) != other.get(name):
             a, b = (tuple(shapes[name]) if name in shapes else "none" for shapes in (here, other))
-            raise RequestError(f"init_from: {run} has another model: {name.removeprefix('model.')} is {b} there, {a} here")
+            raise RequestError(
+                f"init_from: {run} has another model: {name.removeprefix('model.')} is {b} there, {a} here"
+            )
 
 
 # ---- combinations

@@ -127,7 +127,7 @@ def check(argv: list[str]) -> int:
     requests = _requests(asked)
     for request in requests:
         print(f"{request.directory.path}  {request.directory.state()}")
-    print(f"{len(requests)} run{'s' * (len(requests) > 1)}: no mistake found")
+    print(f"{_counted(len(requests), 'run')}: no mistake found")
     return 0
 
 
@@ -286,7 +286,7 @@ def study(argv: list[str]) -> int:
     folder = studies.write_plan(chosen, cells, command)
     requests = list({cell.request.directory.signature: cell.request for cell in cells}.values())
     pending = [r for r in requests if r.directory.state() != "completed" or r.settings["rerun"]]
-    print(f"{len(requests)} runs, {len(requests) - len(pending)} done already", flush=True)
+    print(f"{_counted(len(requests), 'run')}, {len(requests) - len(pending)} done already", flush=True)
     ended = True
     if pending:
         jobs = studies.side_by_side(pending[0].settings["threads"], len(pending))
@@ -303,7 +303,11 @@ def _list_cells(cells: list[Any]) -> None:
         over = " ".join(f"{key}={value}" for key, value in cell.over.items())
         print(f"{cell.request.directory.signature}  {cell.request.directory.state():9}  {cell.point.name}  {over}")
     done = sum(cell.request.directory.state() == "completed" for cell in cells)
-    print(f"{len(cells)} cells, {done} done")
+    print(f"{_counted(len(cells), 'cell')}, {done} done")
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
 
 
 def report(argv: list[str]) -> int:
@@ -342,12 +346,12 @@ def ls(argv: list[str]) -> int:
 
 
 def evaluate(argv: list[str]) -> int:
-    from vae_lab import config, run
+    from vae_lab import config, finished
     from vae_lab.errors import RequestError
 
     if not argv or "=" in argv[0]:
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
-    result = run.reevaluate(argv[0], config.plain_values(argv[1:]))
+    result = finished.reevaluate(argv[0], config.plain_values(argv[1:]))
     print(f"{_figures(result)}\n{argv[0]}")
     return 0
 

@@ -13,7 +13,20 @@ NUMERICS = 1
 """Raised when a default or a random stream changes, so that numbers made before and after are never taken for the same."""
 
 COSMETIC = frozenset(
-    "study arm experiment mitigation runs_dir logger evaluation rerun fail_fast optimized_metric overrides spec".split()
+    [
+        "study",
+        "arm",
+        "experiment",
+        "mitigation",
+        "runs_dir",
+        "logger",
+        "evaluation",
+        "rerun",
+        "fail_fast",
+        "optimized_metric",
+        "overrides",
+        "spec",
+    ]
 )
 
 

@@ -3,17 +3,12 @@
 import contextlib
 import functools
 import logging
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +16,17 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
-from vae_lab.build import build, build_model, build_objective, spec_of, updates_of
-from vae_lab.check import check_arguments, check_installed, check_settings, check_targets, targets
+from vae_lab.build import build, build_model, build_objective, updates_of
+from vae_lab.check import check_installed, check_settings
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
+from vae_lab.environment import environment
 from vae_lab.errors import RequestError, RunFailed, refusal
 from vae_lab.evaluation import ElboMeter, Evaluation, evaluate
 from vae_lab.evaluation.panels import panels, write_panels
 from vae_lab.identity import evaluation_hash, signature
+from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.store import BEST, CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, RunDirectory, to_json, write_atomically
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
@@ -86,17 +82,17 @@ def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict
 def execute(asked: Request, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
     """Runs what was asked under a claim, unless it is done already."""
     directory = asked.directory
-    with _claimed(asked):
+    with claimed(asked):
         done = _finished(asked, say)
         if done is not None and done["evaluation"]["hash"] == evaluation_hash(asked.evaluation.identity()):
             return done
         torch.set_num_threads(asked.settings["threads"])
-        with _logged(directory.path):
+        with logged(directory.path):
             return _run(asked, done, progress, say)
 
 
 @contextlib.contextmanager
-def _claimed(asked: Request) -> Iterator[None]:
+def claimed(asked: Request) -> Iterator[None]:
     """The claim of a run's directory, or one line if it cannot be written."""
     path = asked.directory.path
     try:
@@ -137,7 +133,7 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
             fitted = _fit(asked, progress, say)
         else:
             fitted = done["timing"]
-        result = _evaluated(asked, fitted, say)
+        result = evaluated(asked, fitted, say)
     except (KeyboardInterrupt, SystemExit):
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
@@ -271,7 +267,7 @@ def _finish(tracker: Any, failed: bool, say: Say) -> None:
 # ---- evaluating
 
 
-def _evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
+def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
     path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
     started = time.perf_counter()
     model = build_model(settings, asked.dataset.spec())
@@ -302,7 +298,9 @@ def load_weights(model: VAE, path: Path, which: str) -> None:
     except DamagedCheckpoint as damage:
         raise RequestError(f"{damage}; rerun=true trains it again") from damage
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise RequestError(f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}") from error
+        raise RequestError(
+            f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _record(
@@ -328,163 +326,3 @@ def _record(
         "environment": environment(settings),
         "timing": dict(timing),
     }
-
-
-@functools.cache
-def code_version() -> dict[str, str | None]:
-    """The version of this code and, in a checkout, its commit (with a + if files differ from it)."""
-    root = Path(__file__).parent.parent
-    commit = None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        if (root / ".git").exists():
-            git = ["git", "-C", str(root)]
-            commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True, timeout=10).strip()
-            dirty = subprocess.check_output([*git, "status", "--porcelain", "-uno"], text=True, timeout=10).strip()
-            commit += "+" if dirty else ""
-    return {"vae_lab": version("vae-lab"), "commit": commit}
-
-
-def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the numbers of a run may depend on besides its settings."""
-    return {
-        **code_version(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cpus": os.cpu_count(),
-        "threads": settings["threads"],
-        "accelerator": settings["trainer"]["accelerator"],
-        "precision": settings["trainer"]["precision"],
-    }
-
-
-# ---- a finished run
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run on disk, with its model."""
-
-    path: Path
-    config: dict[str, Any]
-    result: dict[str, Any]
-    model: VAE
-
-
-def load(run_dir: str | Path) -> Run:
-    """Rebuilds a run's model from its directory alone, in eval mode.
-
-    Nothing but the classes that option files name is built, whoever wrote the `config.yaml`, and a checkpoint is read
-    as plain tensors. Errors: `RequestError`, one line.
-    """
-    path = Path(run_dir)
-    settings = stored_settings(path)
-    result = RunDirectory(path).result() or {}
-    which = settings["evaluation"].get("checkpoint", "last")
-    model = build_model(settings, spec_of(settings))
-    load_weights(model, path, which)
-    return Run(path, settings, result, model.eval())
-
-
-MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")
-
-
-def stored_settings(path: Path) -> dict[str, Any]:
-    """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
-    settings of the model that its classes do not take."""
-    file = path / CONFIG
-    if not file.exists():
-        raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if "${" in repr(settings):
-            raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
-        check_targets(settings)
-        for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
-            check_arguments(key, node)
-        spec_of(settings)
-        missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
-    except RequestError:
-        raise
-    except yaml.YAMLError as error:
-        raise RequestError(f"{file} is damaged: {' '.join(str(error).split())}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RequestError(f"{file} is damaged: it is no config of a run ({type(error).__name__}: {error})") from error
-    if missing or not isinstance(settings.get("latent_dim"), int):
-        raise RequestError(f"{file} is damaged: it has no {missing[0] if missing else 'latent_dim'}")
-    return settings
-
-
-def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print_line) -> dict[str, Any]:
-    """Evaluates a finished run under other settings and replaces its metrics; the model stays as it is.
-
-    Arguments:
-        overrides: dotted keys under `evaluation.`, or `dataset.root` and `dataset.path` where the data have moved.
-    """
-    path = Path(run_dir)
-    settings = stored_settings(path)
-    for key, value in overrides.items():
-        head, _, rest = key.partition(".")
-        if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
-            raise RequestError(f"{key}: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train")
-        settings[head][rest] = value
-    try:
-        before = RunDirectory(path).result()
-        dataset = check_settings(settings)
-        moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
-    except (Damaged, DataError) as error:
-        raise RequestError(str(error)) from error
-    if before is None or before["status"] != "completed":
-        raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
-    if moved:
-        raise RequestError(f"{path} was trained on other data: the content of its dataset has changed")
-    asked = Request(settings, dataset, RunDirectory(path))
-    with _claimed(asked), _logged(path):
-        torch.set_num_threads(settings["threads"])
-        result = _evaluated(asked, before["timing"], say)
-        write_atomically(path / RESULT, to_json(result))
-    return result
-
-
-# ---- the log
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Sends everything that is logged or warned of to `run.log`; Lightning's chatter goes there only."""
-    handler = _Log(path / LOG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("", "pytorch_lightning", "lightning.pytorch", "vae_lab")]
-    quiet = [h for logger in loggers[1:] for h in logger.handlers]
-    levels = [(item, item.level) for item in (*quiet, *loggers)]
-    for logger in loggers:
-        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
-    for chatty in quiet:
-        chatty.setLevel(logging.ERROR)
-    unpropagated = [logger for logger in loggers[:3] if logger.name == "root" or not logger.propagate]
-    for logger in unpropagated:
-        logger.addHandler(handler)
-    logging.captureWarnings(True)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own
-            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of every resumed run
-            warnings.simplefilter("default", PossibleUserWarning)  # advice: for the log
-            yield
-    finally:
-        logging.captureWarnings(False)
-        for logger in unpropagated:
-            logger.removeHandler(handler)
-        for item, level in levels:
-            item.setLevel(level)
-        with contextlib.suppress(OSError):
-            handler.close()
-
-
-class _Log(logging.FileHandler):
-    """`run.log`; a line that finds no room on the disk is lost."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Without the traceback that Python would print."""

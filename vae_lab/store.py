@@ -80,7 +80,9 @@ class RunDirectory:
             return None
         content = read_json(path)
         parts = ("metrics", "settings", "evaluation", "timing")
-        missing = {"signature", "status"} - set(content) | {key for key in parts if not isinstance(content.get(key), dict)}
+        missing = {"signature", "status"} - set(content) | {
+            key for key in parts if not isinstance(content.get(key), dict)
+        }
         if missing:
             raise Damaged(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
         return content

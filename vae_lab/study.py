@@ -1,7 +1,9 @@
 """Many runs: a study's arms are expanded to the line of one Hydra multirun, checked, run side by side, and reported."""
 
 import itertools
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +53,7 @@ class Study:
         words = [f"experiment={self.name}"]
         if "arm" not in given:
             words.append("arm=" + ",".join(point.name for point in self.points))
-        words += [f"{key}={','.join(map(str, values))}" for key, values in self.over.items() if key not in given]
+        words += [f"{key}={','.join(map(_word, values))}" for key, values in self.over.items() if key not in given]
         return [*words, *overrides]
 
 
@@ -91,15 +93,41 @@ def _check(file: Path, content: Any) -> None:
     missing = _KEYS - set(content) if isinstance(content, dict) else _KEYS
     if missing:
         raise RequestError(f"{file}: a study needs the keys {listed(_KEYS)}; it has no {listed(missing)}")
+    _check_shape(file, content)
     study = content["study"]
     if study.get("name") != file.parent.name:
-        raise RequestError(f"{file}: study.name is {study.get('name')!r}, its folder {file.parent.name!r}; they must agree")
+        raise RequestError(
+            f"{file}: study.name is {study.get('name')!r}, its folder {file.parent.name!r}; they must agree"
+        )
     for key in study:
         if key not in _STUDY_KEYS:
-            raise RequestError(f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(key, _STUDY_KEYS)}")
+            raise RequestError(
+                f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(key, _STUDY_KEYS)}"
+            )
     for key in (study.get("reference"), *study.get("controls", [])):
         if key is not None and key not in content["arms"]:
-            raise RequestError(f"{file}: {key} is no arm; arms: {listed(content['arms'])}{nearest(key, content['arms'])}")
+            raise RequestError(
+                f"{file}: {key} is no arm; arms: {listed(content['arms'])}{nearest(key, content['arms'])}"
+            )
+
+
+def _check_shape(file: Path, content: dict[str, Any]) -> None:
+    """Refuses what is no grid of named arms."""
+    for key in ("study", "arms", "over"):
+        if not isinstance(content[key], dict) or (key == "arms" and not content[key]):
+            raise RequestError(f"{file}: {key}: {content[key]!r} given; must be keys with values")
+    for arm, grid in content["arms"].items():
+        if not re.fullmatch(r"\w[\w.-]*", str(arm)):
+            raise RequestError(f"{file}: arms.{arm}: an arm is named by letters, digits, _, - and .")
+        if not isinstance(grid, dict | None):
+            raise RequestError(f"{file}: arms.{arm}: {grid!r} given; must be keys with values")
+    for place, grid in {
+        "over": content["over"],
+        **{f"arms.{arm}": grid for arm, grid in content["arms"].items()},
+    }.items():
+        for key, values in (grid or {}).items():
+            if values == []:
+                raise RequestError(f"{file}: {place}: {key}: an empty list given; it would leave no runs")
 
 
 def _points(arm: str, grid: Mapping[str, Any]) -> Iterator[Point]:
@@ -107,15 +135,23 @@ def _points(arm: str, grid: Mapping[str, Any]) -> Iterator[Point]:
     lists = {key: value for key, value in grid.items() if isinstance(value, list)}
     for values in itertools.product(*lists.values()):
         strength = dict(zip(lists, values, strict=True))
-        name = "-".join([arm, *(str(value) for value in values)])
+        name = "-".join([str(arm), *(re.sub(r"[^\w.+-]+", "_", str(value)).strip("_") for value in values)])
         yield Point(arm, name, {**grid, **strength}, strength)
+
+
+def _word(value: Any) -> str:
+    """A value as it is written on the command line."""
+    plain = isinstance(value, str) and re.fullmatch(r"[\w./:+-]+", value)
+    return str(value) if plain else json.dumps(value, separators=(",", ":"))
 
 
 def _check_point(file: Path, point: Point, known: dict[str, list[str]]) -> None:
     for key, value in point.settings.items():
         if "." not in key and key in known and value not in known[key]:
             hint = nearest(str(value), known[key])
-            raise RequestError(f"{file}: arms.{point.arm}: {key}={value}: no such option; allowed: {listed(known[key])}{hint}")
+            raise RequestError(
+                f"{file}: arms.{point.arm}: {key}={value}: no such option; allowed: {listed(known[key])}{hint}"
+            )
 
 
 # ---- as options of Hydra

@@ -10,6 +10,7 @@ from small_runs import STUDY, Lab, Said, write_study
 
 from vae_lab import cli
 
+
 @pytest.fixture
 def lab(capfd: pytest.CaptureFixture[str]) -> Iterator[Lab]:
     """Runs `vae-lab WORDS` in this process."""

@@ -31,7 +31,9 @@ def importance_nll(model: VAE, batches: Iterable[Batch], samples: int, seed: int
     In expectation it is an upper bound of -log p(x) that falls with K. Samples are streamed in blocks, the encoder runs
     once a batch, and the sum is kept in float64: memory does not grow with K.
     """
-    parts = [_batch_nll(model, batch, samples, stream(seed, "nll", i, batch.x.device)) for i, batch in enumerate(batches)]
+    parts = [
+        _batch_nll(model, batch, samples, stream(seed, "nll", i, batch.x.device)) for i, batch in enumerate(batches)
+    ]
     return NLL(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

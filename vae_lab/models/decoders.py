@@ -94,7 +94,9 @@ class ConvDecoder(Decoder):
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [ACTIVATIONS[activation](), nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)]
-        self.net = nn.Sequential(mlp([latent_dim, hidden, math.prod(small)], activation), nn.Unflatten(1, small), *layers)
+        self.net = nn.Sequential(
+            mlp([latent_dim, hidden, math.prod(small)], activation), nn.Unflatten(1, small), *layers
+        )
 
     def raw(self, z: Tensor) -> Tensor:
         channels, height, width = self.shape

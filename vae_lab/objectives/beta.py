@@ -75,8 +75,8 @@ class Sigmoid(Schedule):
 
     .. math:: \beta_t = \sigma\!\left(\frac{t - t_0}{w}\right)
 
-    It never is exactly 0 or 1; it counts as settled ten widths after the midpoint, 5e-5 below 1, or at the run's end. `midpoint=2500
-    width=400` are the values of a widely used sentence VAE.
+    It never is exactly 0 or 1; it counts as settled ten widths after the midpoint, 5e-5 below 1, or at the
+    run's end. `midpoint=2500 width=400` are the values of a widely used sentence VAE.
     """
 
     traits = _WEIGHTED
@@ -121,7 +121,9 @@ class Cyclical(Schedule):
     def __init__(self, total_updates: int, cycles: Count = 4, ratio: Fraction = 0.5) -> None:
         super().__init__()
         if total_updates < 2 * cycles:
-            raise ValueError(f"beta.cycles: {cycles} given; a run of {total_updates} updates has room for {total_updates // 2}")
+            raise ValueError(
+                f"beta.cycles: {cycles} given; a run of {total_updates} updates has room for {total_updates // 2}"
+            )
         self.period, self.ratio = math.ceil(total_updates / cycles), ratio
         self.length = total_updates / cycles
         self.settled = (cycles - 1) * self.period + math.ceil(ratio * self.length)

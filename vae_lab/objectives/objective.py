@@ -23,9 +23,7 @@ class Objective(nn.Module):
             first; `regularizers`: extra terms, each a module from `Terms` to a scalar.
     """
 
-    def __init__(
-        self, bound: Bound, beta: Schedule, rate: nn.Module, regularizers: Iterable[nn.Module] = ()
-    ) -> None:
+    def __init__(self, bound: Bound, beta: Schedule, rate: nn.Module, regularizers: Iterable[nn.Module] = ()) -> None:
         super().__init__()
         self.bound, self.beta, self.rate = bound, beta, rate
         self.regularizers = nn.ModuleList(regularizers)

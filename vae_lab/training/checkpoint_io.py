@@ -28,7 +28,8 @@ class CheckedCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except RuntimeError as error:
-            raise error.__context__ if isinstance(error.__context__, OSError) else error  # torch hides a full disk
+            hidden = error.__context__  # torch hides a full disk behind an error of its own
+            raise hidden if isinstance(hidden, OSError) else error from None
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -112,7 +112,7 @@ class Training(pl.LightningModule):
         optimizer = self._optimizer
         if self.gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val)
-        optimizer.optimizer.found_inf = self._bad  # type: ignore[attr-defined]
+        optimizer.optimizer.found_inf = self._bad
         optimizer.step()
         optimizer.optimizer.zero_grad(set_to_none=True)
         self._bad = None

@@ -1,0 +1,105 @@
+"""A finished run: its model, rebuilt from its directory alone, and another evaluation of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vae_lab.build import build_model, spec_of
+from vae_lab.check import check_arguments, check_settings, check_targets, targets
+from vae_lab.data.dataset import DataError
+from vae_lab.errors import RequestError
+from vae_lab.joblog import logged
+from vae_lab.models import VAE
+from vae_lab.run import Request, Say, claimed, evaluated, load_weights, print_line
+from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, to_json, write_atomically
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk, with its model."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    model: VAE
+
+
+def load(run_dir: str | Path) -> Run:
+    """Rebuilds a run's model from its directory alone, in eval mode.
+
+    Nothing but the classes that option files name is built, whoever wrote the `config.yaml`, and a checkpoint is read
+    as plain tensors. Errors: `RequestError`, one line.
+    """
+    path = Path(run_dir)
+    settings = stored_settings(path)
+    result = RunDirectory(path).result() or {}
+    which = settings["evaluation"].get("checkpoint", "last")
+    model = build_model(settings, spec_of(settings))
+    load_weights(model, path, which)
+    return Run(path, settings, result, model.eval())
+
+
+MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")
+
+
+def stored_settings(path: Path) -> dict[str, Any]:
+    """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
+    settings of the model that its classes do not take."""
+    file = path / CONFIG
+    if not file.exists():
+        raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if "${" in repr(settings):
+            raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
+        check_targets(settings)
+        for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
+            check_arguments(key, node)
+        spec_of(settings)
+        missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
+    except RequestError:
+        raise
+    except yaml.YAMLError as error:
+        raise RequestError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RequestError(f"{file} is damaged: it is no config of a run ({type(error).__name__}: {error})") from error
+    if missing or not isinstance(settings.get("latent_dim"), int):
+        raise RequestError(f"{file} is damaged: it has no {missing[0] if missing else 'latent_dim'}")
+    return settings
+
+
+def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print_line) -> dict[str, Any]:
+    """Evaluates a finished run under other settings and replaces its metrics; the model stays as it is.
+
+    Arguments:
+        overrides: dotted keys under `evaluation.`, or `dataset.root` and `dataset.path` where the data have moved.
+    """
+    path = Path(run_dir)
+    settings = stored_settings(path)
+    for key, value in overrides.items():
+        head, _, rest = key.partition(".")
+        if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
+            raise RequestError(
+                f"{key}: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train"
+            )
+        settings[head][rest] = value
+    try:
+        before = RunDirectory(path).result()
+        dataset = check_settings(settings)
+        moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
+    except (Damaged, DataError) as error:
+        raise RequestError(str(error)) from error
+    if before is None or before["status"] != "completed":
+        raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
+    if moved:
+        raise RequestError(f"{path} was trained on other data: the content of its dataset has changed")
+    asked = Request(settings, dataset, RunDirectory(path))
+    with claimed(asked), logged(path):
+        torch.set_num_threads(settings["threads"])
+        result = evaluated(asked, before["timing"], say)
+        write_atomically(path / RESULT, to_json(result))
+    return result
