@@ -252,7 +252,7 @@ def _summarise(requests: list[Any]) -> bool:
     labels = {request.directory: request.label for request in requests}
     states = {directory: directory.state() for directory in labels}
     for directory in (d for d, state in states.items() if state == "failed"):
-        error = directory.result()["error"]
+        error = directory.result().get("error")
         print(f"failed: {labels[directory]}  {error}  ({directory.path / LOG})", file=sys.stderr)
     missing = sum(state not in ("completed", "failed") for state in states.values())
     if missing:
@@ -264,7 +264,7 @@ def _summarise(requests: list[Any]) -> bool:
 
 
 def study(argv: list[str]) -> int:
-    from vae_lab import config, progress
+    from vae_lab import config, progress, run
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
@@ -285,14 +285,17 @@ def study(argv: list[str]) -> int:
         return 0
     folder = studies.write_plan(chosen, cells, command)
     requests = list({cell.request.directory.signature: cell.request for cell in cells}.values())
-    pending = [r for r in requests if r.directory.state() != "completed" or r.settings["rerun"]]
+    pending = [request for request in requests if not run.is_done(request)]
     print(f"{_counted(len(requests), 'run')}, {len(requests) - len(pending)} done already", flush=True)
     ended = True
     if pending:
-        jobs = studies.side_by_side(pending[0].settings["threads"], len(pending))
-        print(f"{jobs} side by side, {pending[0].settings['threads']} thread each", flush=True)
+        threads = pending[0].settings["threads"]
+        jobs = studies.side_by_side(threads, len(pending))
+        launcher = studies.launcher(jobs, words[1:])
+        if launcher:
+            print(f"{jobs} side by side, {_counted(threads, 'thread')} each", flush=True)
         progress.begin(folder)
-        ended = _multirun(["-m", *flags, *command, *studies.launcher(jobs, words[1:])])
+        ended = _multirun(["-m", *flags, *command, *launcher])
     failed = _summarise(requests)
     report([str(folder)])
     return int(failed or not ended)

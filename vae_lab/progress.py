@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from vae_lab.store import RESULT, read_plan, write_atomically
+from vae_lab.store import RESULT, Damaged, read_plan, write_atomically
 
 _STARTED = ".started"
 
@@ -18,7 +18,7 @@ def of_study(study: Path) -> str:
     try:
         signatures, ended = _signatures(study), _ended(study)
         started, before = (study / _STARTED).read_text().split()
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, Damaged):
         return ""
     fresh, left = len(ended) - int(before), len(signatures) - len(ended)
     width = len(str(len(signatures)))

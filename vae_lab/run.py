@@ -84,7 +84,7 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line) -> dic
     directory = asked.directory
     with claimed(asked):
         done = _finished(asked, say)
-        if done is not None and done["evaluation"]["hash"] == evaluation_hash(asked.evaluation.identity()):
+        if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
             return done
         torch.set_num_threads(asked.settings["threads"])
         with logged(directory.path):
@@ -100,6 +100,14 @@ def claimed(asked: Request) -> Iterator[None]:
             yield
     except OSError as error:
         raise refusal(error, path) from error
+
+
+def is_done(asked: Request) -> bool:
+    """Whether a run has ended and was evaluated as asked, so that asking for it would do nothing."""
+    if asked.settings["rerun"] or asked.directory.state() != "completed":
+        return False
+    result = asked.directory.result()
+    return result is not None and result["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity())
 
 
 def _finished(asked: Request, say: Say) -> dict[str, Any] | None:

@@ -1,0 +1,250 @@
+"""A study runs to its end whatever one run does, does nothing twice, and can be cut at any moment."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import STUDY, Lab, Said, finish, results, start, write_study
+
+SERIAL = "hydra/launcher=basic"
+FAULTY = """\
+from vae_lab.models.priors import StandardNormalPrior
+
+
+class Faulty(StandardNormalPrior):
+    def __init__(self, latent_dim: int, calls: int = 5) -> None:
+        super().__init__(latent_dim)
+        self.calls = calls
+
+    def forward(self):
+        self.calls -= 1
+        if self.calls < 0 and not __import__("pathlib").Path("mended").exists():
+            raise ZeroDivisionError("the prior\\nbroke")
+        return super().forward()
+"""
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is tested elsewhere, and takes longer than the runs."""
+    monkeypatch.setattr("vae_lab.report.write", lambda path: (path / "report.html", path / "results.csv"))
+    monkeypatch.setattr("vae_lab.report.print_table", lambda path: None)
+
+
+@pytest.fixture
+def faulty(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A study whose first arm raises in training, with an option of a person's own; the words that run it."""
+    (in_tmp / "options" / "prior").mkdir(parents=True)
+    (in_tmp / "options" / "prior" / "faulty.yaml").write_text("_target_: faulty_prior.Faulty\n")
+    (in_tmp / "faulty_prior.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(str(in_tmp))
+    monkeypatch.delitem(__import__("sys").modules, "faulty_prior", raising=False)
+    write_study(in_tmp, "small", STUDY.replace("arms:", "arms:\n  broken: {prior: faulty}"))
+    return ["study", "small", "--config-dir", "options", "seed=0", "arm=broken,plain,annealed-0.5", SERIAL]
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {result["arm"]: result["status"] for result in results(folder).values()}
+
+
+def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
+    faulty: list[str], lab: Lab, in_tmp: Path
+) -> None:
+    said = lab(*faulty)
+    assert said.code == 1
+    assert states(in_tmp) == {"broken": "failed", "plain": "completed", "annealed-0.5": "completed"}
+    failed = next(name for name, result in results(in_tmp).items() if result["arm"] == "broken")
+    log = f"runs/small/{failed}/run.log"
+    assert said.err == f"failed: broken seed=0  ZeroDivisionError: the prior  ({log})\n"
+    assert f"broken seed=0  failed: ZeroDivisionError: the prior (see {log})" in said.out
+    assert "ZeroDivisionError: the prior\nbroke" in Path(log).read_text()
+    assert Path("runs/small/report.html").exists()
+
+    before = results(in_tmp)
+    Path("mended").touch()
+    again = lab(*faulty)
+    assert (again.code, again.err) == (0, "")
+    assert "3 runs, 2 done already" in again.out
+    after = results(in_tmp)
+    assert after[failed]["status"] == "completed"
+    assert all(after[name] == before[name] for name in before if name != failed)
+    assert "plain seed=0" not in again.out.split("This")[0].split("small  ")[0]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_fail_fast_stops_the_rest(faulty: list[str], lab: Lab, in_tmp: Path) -> None:
+    said = lab(*faulty, "fail_fast=true")
+    assert said.code == 1
+    assert states(in_tmp) == {"broken": "failed"}
+    first, second = said.err.splitlines()
+    assert first.startswith("failed: broken seed=0  ZeroDivisionError: the prior")
+    assert second == "2 of 3 runs did not end; the same command goes on from here"
+
+
+def test_a_failed_run_of_a_plain_multirun(faulty: list[str], lab: Lab, in_tmp: Path) -> None:
+    words = ["experiment=small", "arm=broken,plain", "--config-dir", "options", "-m"]
+    said = lab("train", *words)
+    assert said.code == 1
+    assert said.err.startswith("failed: broken seed=0  ZeroDivisionError: the prior  (runs/small/")
+    assert states(in_tmp) == {"broken": "failed", "plain": "completed"}
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_study_made_wider_runs_only_what_is_new(lab: Lab, small: Path) -> None:
+    assert lab("study", "small", "arm=plain", SERIAL).code == 0
+    before = results(small)
+    said = lab("study", "small", "arm=plain,annealed-0.5", SERIAL)
+    assert "4 runs, 2 done already" in said.out
+    assert {name: results(small)[name] for name in before} == before
+    assert lab("study", "small", "arm=plain,annealed-0.5", SERIAL).out.count("seed=") == 1  # the command alone
+
+
+@pytest.mark.usefixtures("no_report")
+def test_more_samples_evaluate_again_and_train_nothing(lab: Lab, small: Path) -> None:
+    lab("study", "small", "arm=plain", SERIAL)
+    before = results(small)
+    said = lab("study", "small", "arm=plain", SERIAL, "evaluation.nll_samples=40")
+    assert "2 runs, 0 done already" in said.out
+    for name, after in results(small).items():
+        assert after["evaluation"]["settings"]["nll_samples"] == 40
+        assert after["metrics"]["test/nll"] != before[name]["metrics"]["test/nll"]
+        assert after["timing"]["steps_run"] == before[name]["timing"]["steps_run"] == 12
+
+
+@pytest.mark.usefixtures("no_report")
+def test_rerun_trains_again_to_the_same_numbers(lab: Lab, small: Path) -> None:
+    lab("study", "small", "arm=plain", "seed=0", SERIAL)
+    (before,) = results(small).values()
+    said = lab("study", "small", "arm=plain", "seed=0", SERIAL, "rerun=true")
+    assert "1 run, 0 done already" in said.out
+    (after,) = results(small).values()
+    assert after["metrics"] == before["metrics"]
+    assert (after["timing"]["attempts"], after["timing"]["steps_run"]) == (1, 12)
+    assert after["timing"]["seconds_fit"] != before["timing"]["seconds_fit"]
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_plan_that_is_damaged_is_written_again(lab: Lab, small: Path) -> None:
+    lab("study", "small", "arm=plain", "seed=0", SERIAL)
+    Path("runs/small/plan.json").write_text("{")
+    assert lab("train", "experiment=small", "arm=plain", "seed=0,1", "-m").code == 0
+    assert lab("study", "small", "arm=plain", "seed=0", SERIAL).code == 0
+    assert len(json.loads(Path("runs/small/plan.json").read_text())["cells"]) == 1
+
+
+# ---- in processes of their own, with workers
+
+
+def updates(folder: Path) -> int:
+    """The updates taken so far by all runs below a folder."""
+    ledgers = [file.read_bytes() for file in folder.glob("runs/*/*/.ledger")]
+    return sum(struct.unpack_from("<q", content)[0] for content in ledgers if content)
+
+
+def cut(process: subprocess.Popen[str], folder: Path, after: int, how: signal.Signals, group: bool = False) -> Said:
+    """Waits for so many more updates, and sends a signal to the process, or to all that it has started too."""
+    deadline, begun = time.monotonic() + 120, updates(folder)
+    while updates(folder) < begun + after:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    if group:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    return finish(process)  # the pipes close once every worker has gone
+
+
+def check_alone(process: subprocess.Popen[str]) -> None:
+    """Nothing that the process started is left."""
+    deadline = time.monotonic() + 20
+    while listed := subprocess.run(["ps", "-o", "cmd=", "--sid", str(process.pid)], capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline, listed
+        time.sleep(0.1)
+
+
+STEPS, EVERY = 600, 50
+LONGER = [
+    "study",
+    "small",
+    "arm=plain,annealed-0.5",
+    f"trainer.max_steps={STEPS}",
+    "trainer.check_val_every_n_epoch=null",
+    "trainer.val_check_interval=150",
+    f"callbacks.checkpoint.every_n_updates={EVERY}",
+]
+
+
+def test_cut_in_every_way_and_asked_for_by_two_at_once(lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Killed (the parent alone), terminated, then run by two processes at once: the numbers of a study that never was
+    cut, every update counted, and nothing done twice."""
+    killed = start(small, *LONGER)
+    assert cut(killed, small, 120, signal.SIGKILL).code == -signal.SIGKILL
+    check_alone(killed)
+
+    terminated = start(small, *LONGER)
+    said = cut(terminated, small, 120, signal.SIGTERM)
+    assert (said.code, said.err) == (143, "")
+    check_alone(terminated)
+
+    pair = [start(small, *LONGER) for _ in range(2)]
+    for said in [finish(process) for process in pair]:
+        assert (said.code, said.err) == (0, "")
+        assert "runs/small/report.html" in said.out
+    cut_short = results(small)
+    assert len(cut_short) == 4
+    assert all(result["status"] == "completed" for result in cut_short.values())
+    assert 4 * STEPS <= updates(small) <= 4 * STEPS + 2 * 2 * EVERY  # two cuts of two runs, an interval each at most
+    assert updates(small) == sum(result["timing"]["steps_run"] for result in cut_short.values())
+
+    other = tmp_path_factory.mktemp("uncut")
+    os.chdir(other)
+    write_study(other, "small", STUDY)
+    assert lab(*LONGER, SERIAL).code == 0
+    uncut = results(other)
+    assert {n: r["metrics"] for n, r in uncut.items()} == {n: r["metrics"] for n, r in cut_short.items()}
+    assert all(result["timing"]["steps_run"] == STEPS for result in uncut.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bool, small: Path) -> None:
+    process = start(small, *LONGER)
+    said = cut(process, small, 100, how, group)
+    assert said.code == code
+    assert said.err == ("interrupted; the same command goes on from here\n" if how == signal.SIGINT else "")
+    check_alone(process)
+    assert not results(small)
+
+
+def test_ctrl_c_in_a_terminal(small: Path) -> None:
+    """The signal reaches the whole process group."""
+    process = start(small, *LONGER)
+    said = cut(process, small, 100, signal.SIGINT, group=True)
+    assert (said.code, said.err) == (130, "interrupted; the same command goes on from here\n")
+    check_alone(process)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_said_and_the_same_command_goes_on(small: Path) -> None:
+    process = start(small, *LONGER)
+    deadline = time.monotonic() + 120
+    while updates(small) < 100:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    rows = subprocess.run(["ps", "-o", "pid=,cmd=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    worker = next(int(row.split()[0]) for row in rows.splitlines() if "LokyProcess" in row)
+    os.kill(worker, signal.SIGKILL)
+    said = finish(process)
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert said.err.startswith("vae-lab: stopped: A worker process")
+    check_alone(process)
+    assert finish(start(small, *LONGER)).code == 0
+    assert len(results(small)) == 4
