@@ -9,6 +9,7 @@ import yaml
 
 from vae_lab.config import groups
 from vae_lab.estimators import linear
+from vae_lab.identity import TOP_LEVEL
 from vae_lab.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,19 @@ def test_the_readme_names_every_option() -> None:
         if f"`{option}`" not in text
     }
     assert missing == set()
+
+
+def test_the_identity_knows_the_defaults_of_the_primary_config() -> None:
+    written = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    assert {key: written[key] for key in TOP_LEVEL if key in written} == {
+        k: v for k, v in TOP_LEVEL.items() if k in written
+    }
+
+
+def test_the_readme_is_finished_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "@@" not in text
+    assert [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not (ROOT / link).exists()] == []
 
 
 EIGENVALUES, NOISE = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.2]), 0.6

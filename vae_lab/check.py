@@ -160,6 +160,14 @@ def check_arguments(key: str, node: Node) -> None:
         _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
 
 
+def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:
+    """The settings of a checked node, in the types that its class declares for them."""
+    model = _settings_model(target)
+    own = {name: value for name, value in node.items() if name in model.model_fields}
+    declared = model.model_validate(own).model_dump(include=set(own))
+    return {**node, **declared}
+
+
 def check_installed(settings: Node) -> None:
     """Refuses what needs a package that is not installed, before anything is trained."""
     for key, node in targets(settings):

@@ -36,7 +36,10 @@ def load(run_dir: str | Path) -> Run:
     """
     path = Path(run_dir)
     settings = stored_settings(path)
-    result = RunDirectory(path).result() or {}
+    try:
+        result = RunDirectory(path).result() or {}
+    except Damaged as damage:
+        raise RequestError(str(damage)) from damage
     which = settings["evaluation"].get("checkpoint", "last")
     model = build_model(settings, spec_of(settings))
     load_weights(model, path, which)
@@ -89,7 +92,7 @@ def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = pri
         settings[head][rest] = value
     try:
         before = RunDirectory(path).result()
-        dataset = check_settings(settings)
+        dataset = check_settings({**settings, "init_from": None})
         moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
     except (Damaged, DataError) as error:
         raise RequestError(str(error)) from error

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vae_lab.build import locate
+from vae_lab.check import typed
+from vae_lab.store import LAST
+from vae_lab.training.checkpoint_io import read_checkpoint
 
 NUMERICS = 1
 """Raised when a default or a random stream changes, so that numbers made before and after are never taken for the same."""
@@ -30,13 +35,23 @@ COSMETIC = frozenset(
 )
 
 
+TOP_LEVEL: dict[str, Any] = {
+    "seed": 0, "latent_dim": 16, "batch_size": 128, "threads": 1, "init_from": None, "regularizer": {},
+}  # fmt: skip
+"""The defaults of the settings outside any class. A setting added here later, at its default, renames no run."""
+
+
 def signature(settings: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal digits that name a run.
 
     A setting that equals its class's own default is left out, so that a setting added later renames no run; so is one
     that its class calls `cosmetic`, such as a path. The data enter by the hash of their content.
     """
-    kept = {key: _canonical(value) for key, value in settings.items() if key not in COSMETIC}
+    kept = {
+        key: _canonical(value)
+        for key, value in settings.items()
+        if key not in COSMETIC and value != {} and not (key in TOP_LEVEL and value == TOP_LEVEL[key])
+    }
     kept["init_from"] = weights_hash(settings.get("init_from"))
     content = json.dumps([NUMERICS, fingerprint, kept], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
@@ -49,26 +64,34 @@ def _canonical(value: Any) -> Any:
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return value
 
 
 def _without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's settings in the types that its class declares (1 for a float is 1.0, but 1 update is not 1.0 run)."""
     target = locate("", str(node["_target_"]))
     parameters = inspect.signature(target).parameters
     cosmetic: frozenset[str] = getattr(target, "cosmetic", frozenset())
     return {
         key: value
-        for key, value in node.items()
-        if key not in cosmetic and not (key in parameters and parameters[key].default == value)
+        for key, value in typed(target, node).items()
+        if key not in cosmetic and not (key in parameters and _same(parameters[key].default, value))
     }
 
 
+def _same(default: Any, value: Any) -> bool:
+    return default == value and type(default) is type(value)
+
+
 def weights_hash(run: str | None) -> str | None:
-    """The hash of the weights that a run starts from, wherever they lie."""
+    """The hash of the model's weights that a run starts from, wherever they lie."""
     if run is None:
         return None
-    checkpoint = Path(run) / "checkpoints" / "last.ckpt"
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint.exists() else str(run)
+    digest = hashlib.sha256()
+    for name, value in sorted(read_checkpoint(Path(run) / LAST)["state_dict"].items()):
+        if name.startswith("model."):
+            digest.update(name.encode() + value.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def evaluation_hash(settings: Mapping[str, Any]) -> str:

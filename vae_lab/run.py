@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 import shutil
 import sys
 import time
@@ -32,7 +33,7 @@ from vae_lab.store import BEST, CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, Run
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
-from vae_lab.training.module import Training, objective_loss
+from vae_lab.training.module import Diverged, Training, objective_loss
 
 Say = Callable[[str], None]
 print_line: Say = functools.partial(print, flush=True)
@@ -199,7 +200,7 @@ def _fit(asked: Request, progress: bool, say: Say) -> dict[str, Any]:
 def _lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
     data = functools.partial(asked.dataset.batches, device=module_device(trainer))
     train = data("train", asked.settings["batch_size"], seed=asked.settings["seed"], shuffle=True)
-    val = data("val", asked.evaluation.batch_size)
+    val = data("val", VALIDATION_BATCH)
     try:
         trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
     except SystemExit as stop:  # Lightning turns an interrupt into exit code 1
@@ -212,15 +213,20 @@ def module_device(trainer: pl.Trainer) -> torch.device:
     return trainer.strategy.root_device
 
 
+VALIDATION_BATCH = 256
+"""Examples at a time during training. Like the noise of `ElboMeter()` it is no setting: what a plateau or the best
+checkpoint sees belongs to the training, and `evaluation.*` must not reach it."""
+
+
 def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
     settings, spec = asked.settings, asked.dataset.spec()
-    updates, evaluation = updates_of(settings, spec), asked.evaluation
+    updates = updates_of(settings, spec)
     return Training(
         build_model(settings, spec),
         build_objective(settings, updates),
         optimizer=lambda params: build(settings["optimizer"], params=params),
         scheduler=lambda optimizer: build(settings["scheduler"], optimizer=optimizer, total_updates=updates),
-        meter=lambda: ElboMeter(evaluation.elbo_samples, evaluation.seed),
+        meter=ElboMeter,
         seed=settings["seed"],
         ledger=ledger,
         gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
@@ -278,20 +284,29 @@ def _finish(tracker: Any, failed: bool, say: Say) -> None:
 def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
     path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
     started = time.perf_counter()
+    device = device_of(settings)
     model = build_model(settings, asked.dataset.spec())
     load_weights(model, path, evaluation.checkpoint)
-    model.eval()
+    model.to(device).eval()
     log = logging.getLogger(__name__)
     metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
     objective, updates = build_objective(settings, updates_of(settings, asked.dataset.spec())), timing["steps"]
     for split in ("val", "test"):
-        batches = asked.dataset.batches(split, evaluation.batch_size)
+        batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
         metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
         metrics[f"{split}/beta"] = objective.beta(updates)
+    if not math.isfinite(metrics["test/elbo"]):
+        raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
-        write_panels(panels(model, next(iter(asked.dataset.batches("test", 16)))), path / "figures")
+        write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return _record(asked, "completed", metrics, details, timing)
+
+
+def device_of(settings: Mapping[str, Any]) -> torch.device:
+    """Where a run computes: the GPU if its trainer asks for one and there is one."""
+    wants = settings["trainer"]["accelerator"] in ("gpu", "cuda", "auto")
+    return torch.device("cuda" if wants and torch.cuda.is_available() else "cpu")
 
 
 def load_weights(model: VAE, path: Path, which: str) -> None:

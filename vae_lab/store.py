@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 RESULT, CONFIG, PLAN, HISTORY, LOG = "result.json", "config.yaml", "plan.json", "metrics.csv", "run.log"
+LEDGER = ".ledger"
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 
@@ -107,6 +108,8 @@ class RunDirectory:
             result = self.result()
         except Damaged:
             return "damaged"
+        if result is not None and result["status"] == "completed":  # whoever holds it, perhaps only to ask the same
+            return "completed"
         if self.is_claimed():
             return "running"
         if result is not None:
@@ -122,8 +125,10 @@ class RunDirectory:
         try:
             with self._lock().acquire(timeout=0):
                 return False
-        except (Timeout, OSError):
+        except Timeout:
             return True
+        except OSError:  # an archive that nobody can write to, so nobody runs in it
+            return False
 
     @contextlib.contextmanager
     def claim(self, on_wait: str | None = None) -> Iterator[None]:
@@ -147,8 +152,13 @@ def find_runs(path: Path) -> list[RunDirectory]:
     """Every run directory at or below `path`, in the order of their names."""
     if (path / CONFIG).exists() or (path / RESULT).exists():
         return [RunDirectory(path)]
-    found = {file.parent for name in (CONFIG, RESULT) for file in path.glob(f"**/{name}")}
+    found = {file.parent for name in (CONFIG, RESULT) for file in path.glob(f"**/{name}") if is_run(file.parent)}
     return [RunDirectory(directory) for directory in sorted(found)]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's: it has the ledger, or the result, that every run has."""
+    return (path / LEDGER).exists() or (path / RESULT).exists()
 
 
 def read_plan(study: Path) -> dict[str, Any] | None:

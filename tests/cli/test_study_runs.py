@@ -163,7 +163,9 @@ def cut(process: subprocess.Popen[str], folder: Path, after: int, how: signal.Si
 def check_alone(process: subprocess.Popen[str]) -> None:
     """Nothing that the process started is left."""
     deadline = time.monotonic() + 20
-    while listed := subprocess.run(["ps", "-o", "cmd=", "--sid", str(process.pid)], capture_output=True, text=True).stdout:
+    while listed := subprocess.run(
+        ["ps", "-o", "cmd=", "--sid", str(process.pid)], capture_output=True, text=True
+    ).stdout:
         assert time.monotonic() < deadline, listed
         time.sleep(0.1)
 
@@ -180,7 +182,9 @@ LONGER = [
 ]
 
 
-def test_cut_in_every_way_and_asked_for_by_two_at_once(lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_cut_in_every_way_and_asked_for_by_two_at_once(
+    lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Killed (the parent alone), terminated, then run by two processes at once: the numbers of a study that never was
     cut, every update counted, and nothing done twice."""
     killed = start(small, *LONGER)

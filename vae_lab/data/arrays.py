@@ -39,6 +39,8 @@ class Arrays(Dataset):
         split_seed: of the random split.
     """
 
+    cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
+
     def __init__(
         self,
         path: str,

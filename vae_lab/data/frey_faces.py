@@ -32,6 +32,8 @@ class FreyFaces(Dataset):
         split_seed: of the split.
     """
 
+    cosmetic = frozenset({"root"})  # where the data lie is no part of a run's identity
+
     def __init__(
         self,
         root: str = "data",

@@ -87,6 +87,8 @@ class MNIST(Dataset):
         binarization_seed: of the fixed draws of val and test (and of train, if static).
     """
 
+    cosmetic = frozenset({"root", "download"})  # where the data lie is no part of a run's identity
+
     def __init__(
         self,
         root: str = "data",

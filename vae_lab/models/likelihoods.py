@@ -79,6 +79,7 @@ class OptimalGaussianLikelihood(nn.Module):
     """
 
     arity = 1
+    traits = Traits(needs={"additive_rate": "its variance is the best one for the distortion of the ELBO"})
     variance: Tensor
     batches: Tensor
 
@@ -96,6 +97,8 @@ class OptimalGaussianLikelihood(nn.Module):
 
     @torch.no_grad()
     def _remember(self, log_scale: Tensor) -> None:
-        self.batches += 1
-        weight = (1 / self.batches).clamp(min=1 - self.momentum)
-        self.variance += weight * ((2 * log_scale).exp() - self.variance)
+        seen = (2 * log_scale).exp()
+        finite = seen.isfinite()  # a skipped update must not reach the running mean either
+        weight = (1 / (self.batches + 1)).clamp(min=1 - self.momentum)
+        self.variance.copy_(torch.where(finite, self.variance + weight * (seen - self.variance), self.variance))
+        self.batches += finite

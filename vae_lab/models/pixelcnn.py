@@ -26,7 +26,7 @@ class PixelCNNDecoder(Decoder):
         layers: gated layers after the input layer.
         receptive_field: how far a pixel sees, in pixels: so many to the left in its own row and so many rows up; in the
             rows above one less to either side. Small values force global structure through z (Chen et al. 2017,
-            section 3.2).
+            section 3.1).
     """
 
     traits = Traits(

@@ -20,7 +20,7 @@ class Identity(nn.Module):
 
 
 class FreeBits(nn.Module):
-    r"""No pressure on a rate below `nats` (Kingma et al. 2016, section 4, Eq. 15).
+    r"""No pressure on a rate below `nats` (Kingma et al. 2016, appendix C.8, Eq. 15).
 
     .. math:: \sum_g \max(\lambda, \mathbb E_{batch}[R_g])
 

@@ -16,7 +16,7 @@ from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.drawing import looks
 from vae_lab.report.notes import environment, name_of
 from vae_lab.report.statistics import FEWEST_VALIDATIONS, LEVEL, RISE, Summary
-from vae_lab.report.verdict import QUESTIONS, Comparison, predictions, published
+from vae_lab.report.verdict import Comparison, count_claims, predictions, published
 
 if TYPE_CHECKING:
     from vae_lab.report import Report
@@ -75,7 +75,7 @@ def render(report: "Report") -> str:
         verdict=report.verdict,
         notes=report.notes,
         lines=list(_lines(study, report.comparisons)),
-        claims=QUESTIONS * len(report.comparisons),
+        claims=count_claims(report.study),
         any_elbo=any(c.measure == "ELBO" for c in report.comparisons),
         figures=_figures(study),
         pictures=[(arm, looks(study)[arm.name].color, _pictures(arm)) for arm in study.arms],

@@ -14,6 +14,8 @@ from vae_lab.report.words import interval, number, several
 
 NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
 QUESTIONS = 2  # rate and cost
+NLL_TOLERANCE = 0.05  # nats by which NLL may move from K/10 to K samples and still count as converged
+LEAST_ESS = 10  # effective samples: with fewer, what K/10 and K miss alike can be more than they differ by
 COLLAPSED_SHARE = 1 / 2  # of the units active, at most
 COLLAPSED_RATE = 2 / 3  # of the control's rate, at most
 
@@ -41,8 +43,12 @@ class Comparison:
 
 def compare(study: Study) -> list[Comparison]:
     """Every remedy against the reference; the intervals of all of them hold together."""
-    claims = QUESTIONS * max(len(study.remedies), 1)
-    return [_against(arm, study.reference.chosen, claims) for arm in study.remedies]
+    return [_against(arm, study.reference.chosen, count_claims(study)) for arm in study.remedies]
+
+
+def count_claims(study: Study) -> int:
+    """Two for every setting of a remedy, also those not chosen: validation and test share the luck of a training."""
+    return QUESTIONS * max(sum(len(arm.cells) for arm in study.remedies), 1)
 
 
 def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
@@ -50,7 +56,7 @@ def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
         paired_difference(pairs(arm.chosen, reference, f"test/{name}"), claims) for name in ("rate", "nll", "elbo")
     )
     loose = _looseness(arm.chosen, reference)
-    if nll_ranks(nll, loose) or elbo.mean is None:
+    if (nll_ranks(nll, loose) and _has_samples(arm.chosen, reference)) or elbo.mean is None:
         return Comparison(arm, rate, nll, "NLL", loose)
     return Comparison(arm, rate, elbo.negated(), "ELBO", loose)
 
@@ -76,13 +82,19 @@ def _mean_move(cell: Cell) -> float | None:
     return sum(moves) / len(moves) if moves else None
 
 
+def _has_samples(*cells: Cell) -> bool:
+    """Whether the importance weights of every arm spread over enough samples."""
+    sizes = [cell.summary("test/ess").mean for cell in cells]
+    return all(size is None or size >= LEAST_ESS for size in sizes)
+
+
 def nll_ranks(difference: Difference, looseness: float | None) -> bool:
-    """Whether NLL may rank the two arms: its estimates from K and from K/10 samples agree within the gap, the larger of
-    the difference and what the interval can resolve. Importance sampling is tighter where the posterior has collapsed,
-    so a looser NLL would favour collapse."""
+    """Whether NLL may rank the two arms: its estimates from K and from K/10 samples agree within the gap claimed, or
+    have converged. Importance sampling is tighter where the posterior has collapsed, so a looser NLL would favour
+    collapse."""
     if difference.mean is None or looseness is None:
         return False
-    return looseness <= max(abs(difference.mean), difference.half_width or 0.0)
+    return looseness <= max(abs(difference.mean), NLL_TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ def verdict(study: Study, comparisons: Sequence[Comparison]) -> list[Statement]:
     agreement = _agreement(study)
     if agreement:
         return [agreement]
-    found = [_state(study, comparisons), *_claims(study, comparisons), _brackets(comparisons)]
+    found = [_state(study, comparisons), *_claims(study, comparisons), _brackets(study, comparisons)]
     said = [statement for statement in found if statement]
     return said or [Statement("No verdict: " + ("there is nothing to compare." if study.is_planned else NO_PLAN))]
 
@@ -209,14 +221,15 @@ def _span(difference: Difference) -> str:
     return interval(ends.low, ends.high)
 
 
-def _brackets(comparisons: Sequence[Comparison]) -> Statement | None:
+def _brackets(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     if not any(c.rate.low is not None for c in comparisons):
         return None
-    loose = " Cost is in ELBO where NLL still moves by more than the gap with the number of importance samples."
+    loose = " Cost is in ELBO where NLL has too few effective samples, or still moves by more than the gap with their number."
     return Statement(
         f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds, which hold together over all "
-        f"{QUESTIONS * len(comparisons)} claims (Bonferroni); where no difference is shown, of the arm minus the "
-        "reference, and for likelihood of nats worse. Arms are compared with the reference only, not with one another."
+        f"{count_claims(study)} claims (Bonferroni, every setting tried counted); where no difference is shown, of the arm "
+        "minus the reference, and for likelihood of nats worse. They cover the luck of training, on one fixed test split "
+        "and one draw of the evaluation's noise. Arms are compared with the reference only, not with one another."
         + (loose if any(c.measure == "ELBO" for c in comparisons) else ""),
         is_aside=True,
     )

@@ -4,20 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from vae_lab.settings import Count, NonNegative
 from vae_lab.training.module import Training
 
 
-class LastCheckpoint(pl.Callback):
-    """Writes `last.ckpt` every so many updates and at the end, each time over the old one."""
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` every so many updates and at the end, each time over the old one.
+
+    Where a validation follows the same update it writes after that: a run that goes on from a checkpoint does not make
+    up for a validation that was due, and with it for a step of a plateau or a best model.
+    """
 
     cosmetic = frozenset({"every_n_updates"})  # changes no model, so it is no part of a run's identity
 
     def __init__(self, directory: str, every_n_updates: Count = 200) -> None:
         self.path, self.every = f"{directory}/last.ckpt", every_n_updates
-        self._saved = 0
+        self._saved, self._postponed = 0, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
@@ -25,7 +29,15 @@ class LastCheckpoint(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Training)
-        if pl_module.updates % self.every == 0 and pl_module.updates > self._saved:
+        due = pl_module.updates % self.every == 0 and pl_module.updates > self._saved
+        self._postponed = due and _validates_now(trainer)
+        if due and not self._postponed:
+            self._save(trainer, pl_module.updates)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        if self._postponed:
+            self._postponed = False
             self._save(trainer, pl_module.updates)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -35,6 +47,13 @@ class LastCheckpoint(pl.Callback):
     def _save(self, trainer: pl.Trainer, updates: int) -> None:
         self._saved = updates
         trainer.save_checkpoint(self.path, weights_only=False)
+
+
+def _validates_now(trainer: pl.Trainer) -> bool:
+    """Whether a validation follows the batch that has just ended: Lightning decides by this, and has no public name
+    for it."""
+    loop = trainer.fit_loop
+    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
+HEADER = "step,epoch,name,value\n"
+
 
 class HistoryLogger(Logger):
     """Appends rows step, epoch, name, value. A resumed run first takes back what its checkpoint does not know of,
@@ -24,13 +26,15 @@ class HistoryLogger(Logger):
         if not self.path.exists():
             return
         with open(self.path, newline="", encoding="utf-8") as file:
-            kept = [line for line in file if line.endswith("\n") and _step_of(line) <= step]
+            kept = [line for line in file if line == HEADER or (line.endswith("\n") and _step_of(line) <= step)]
         self.path.write_text("".join(kept), encoding="utf-8")
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         epoch = int(metrics.get("epoch", 0))
         rows = [(step, epoch, name, repr(float(value))) for name, value in metrics.items() if name != "epoch"]
         with open(self.path, "a", newline="", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(HEADER)
             csv.writer(file, lineterminator="\n").writerows(rows)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

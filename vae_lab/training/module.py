@@ -29,8 +29,12 @@ class Meter(Protocol):
     def compute(self) -> dict[str, float]: ...
 
 
+PATIENCE = 50
+"""So many batches in a row with a loss that is not finite end a run (looked at when something is logged)."""
+
+
 class Diverged(RuntimeError):
-    """The loss stayed NaN or infinite for a whole logging interval."""
+    """The loss stayed NaN or infinite."""
 
 
 class Training(pl.LightningModule):
@@ -72,7 +76,7 @@ class Training(pl.LightningModule):
         self._window: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, rate, distortion) since the last log
         self._generator: torch.Generator | None = None
         self._bad: Tensor | None = None
-        self._log_every = 1
+        self._log_every, self._bad_batches = 1, 0
         self.automatic_optimization = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -93,7 +97,7 @@ class Training(pl.LightningModule):
         self._window.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
         self._note_whether_finite(loss.detach())
         self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
-        if self.batches % self.accumulate == 0 or self.trainer.is_last_batch:
+        if (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch:
             self._update()
 
     def _noise_stream(self) -> torch.Generator:
@@ -111,7 +115,8 @@ class Training(pl.LightningModule):
         not finite (the mechanism that loss scaling uses): the host need not wait to know."""
         optimizer = self._optimizer
         if self.gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val)
+            scale = self._scaler.get_scale() if self._scaler is not None else 1.0  # the gradients are still scaled
+            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val * scale)
         optimizer.optimizer.found_inf = self._bad
         optimizer.step()
         optimizer.optimizer.zero_grad(set_to_none=True)
@@ -133,15 +138,16 @@ class Training(pl.LightningModule):
         window = self._means().double().cpu()
         self._window.clear()
         finite = window.isfinite().all(1)
-        if not finite.any():
+        self._bad_batches = 0 if finite.any() else self._bad_batches + len(window)
+        if self._bad_batches >= PATIENCE:
             raise Diverged(
-                f"the loss was NaN or infinite for {len(window)} batches in a row (until update {self.updates}), and each "
+                f"the loss was NaN or infinite for {self._bad_batches} batches in a row (until update {self.updates}), and each "
                 "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
             )
-        loss, rate, distortion = window[finite].mean(0).tolist()
-        beta = self.objective.beta(self.updates)
-        series = {"loss": loss, "elbo": -(rate + distortion), "rate": rate, "distortion": distortion, "beta": beta}
-        series["skipped_updates"] = float((~finite).sum())
+        series = {"skipped_updates": float((~finite).sum()), "beta": self.objective.beta(self.updates - 1)}
+        if finite.any():
+            loss, rate, distortion = window[finite].mean(0).tolist()
+            series |= {"loss": loss, "elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
         self._write({f"train/{name}": value for name, value in series.items()})
 
     def _write(self, metrics: dict[str, float]) -> None:
@@ -185,8 +191,12 @@ class Training(pl.LightningModule):
         self._optimizer: Any = self.optimizers()
         self._scheduler: Any = self.lr_schedulers()
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        self._backward = self.manual_backward if scaled else Tensor.backward
+        self._scaler: Any = getattr(self.trainer.precision_plugin, "scaler", None)
+        self._backward = self.manual_backward if self._scaler is not None else Tensor.backward
+
+    def on_train_end(self) -> None:
+        if self._window:
+            self._log_window()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # the loader keeps its data there
