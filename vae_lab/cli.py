@@ -132,13 +132,18 @@ def check(argv: list[str]) -> int:
 
 
 def _requests(asked: Any) -> list[Any]:
-    """Every point of the request, checked before the first one starts."""
+    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, what
+    they share is checked now, and each of them as its job begins."""
     from vae_lab import config, run, study
 
     study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
-    points = config.expand(asked.overrides) if asked.multirun else [asked.overrides]
+    shared = config.fixed_part(asked.overrides) if asked.multirun else None
+    points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
+        if shared is not None:
+            run.request(compose(shared), named)
+            return []
         return [run.request(compose(point), named) for point in points]
 
 
@@ -324,9 +329,10 @@ def report(argv: list[str]) -> int:
     for word in argv:
         if not Path(word).is_dir():
             raise RequestError(f"report: {word} is no folder of runs")
-        page, table = reports.write(Path(word))
-        reports.print_table(Path(word))
-        print(f"{page}\n{table}")
+        for folder in reports.study_folders(Path(word)):
+            page, table = reports.write(folder)
+            reports.print_table(folder)
+            print(f"{page}\n{table}")
     return 0
 
 

@@ -157,8 +157,20 @@ def expand(overrides: list[str]) -> list[list[str]]:
     """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
     parsed = parse_overrides(overrides)
     hydra = [o.input_line or "" for o in parsed if o.key_or_group.startswith("hydra")]
-    batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
+    try:
+        batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
+    except HydraException as error:
+        raise RequestError(f"{_first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
     return [hydra + list(point) for batch in batches for point in batch]
+
+
+def fixed_part(overrides: list[str]) -> list[str] | None:
+    """Of a request whose points a sweeper of its own chooses (`hydra/sweeper=...`), the words that are no sweep; None
+    under Hydra's own sweeper, whose points are known."""
+    parsed = parse_overrides(overrides)
+    if all(o.key_or_group != "hydra/sweeper" or o.value() == "basic" for o in parsed):
+        return None
+    return [o.input_line or "" for o in parsed if not o.is_sweep_override() and not o.key_or_group.startswith("hydra")]
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:

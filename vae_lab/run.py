@@ -176,7 +176,7 @@ def _fit(asked: Request, progress: bool, say: Say) -> dict[str, Any]:
     ledger, resume = Ledger(path / ".ledger"), _resumable(path, say)
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY)
-    history.rewind(resume["vae_lab"]["updates"] if resume else -1)
+    history.rewind(resume["vae_lab"]["history"] if resume else 0)
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
     if settings["init_from"] and not resume:

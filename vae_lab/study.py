@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import joblib
 import yaml
 from hydra.core.config_store import ConfigStore
 
@@ -252,8 +252,7 @@ def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
 
 def side_by_side(threads: int, runs: int) -> int:
     """How many runs to have at once: cores over threads a run. Two runs of one thread beat one run of two by far."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // threads, runs))
+    return max(1, min(joblib.cpu_count() // threads, runs))  # joblib knows a container's share
 
 
 def launcher(jobs: int, overrides: list[str]) -> list[str]:

@@ -108,7 +108,7 @@ def test_a_validation_is_of_the_plain_model(tmp_path: Path) -> None:
     z = q.loc + q.scale * torch.randn(q.loc.shape, generator=stream(0, "evaluation", 0))
     errors = batch.x - model.decode(z).mean
     log_likelihood = -0.5 * errors.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
-    elbo = float((log_likelihood.sum(-1) - rate.sum(-1)).mean())
+    elbo = float((log_likelihood.sum(-1) - rate.sum(-1)).mean().detach())
     assert series(path, "val/elbo")[4] == pytest.approx(elbo, abs=1e-4)
     assert result["metrics"]["val/elbo"] == pytest.approx(elbo, abs=1e-4)
     assert series(path, "val/loss")[4] != pytest.approx(-elbo, abs=0.1)
@@ -151,6 +151,18 @@ def test_a_run_cut_in_the_middle_ends_as_if_it_never_was(
     assert 23 < result["timing"]["steps_run"] <= 23 + 3 * 3
     a, b = (torch.load(p / "checkpoints" / "best.ckpt", weights_only=True) for p in (path, its_path))
     assert a["vae_lab"]["updates"] == b["vae_lab"]["updates"]
+
+
+def test_the_end_of_a_run_without_its_result(tmp_path: Path) -> None:
+    """Cut between its last update and its last word: nothing is trained, and the history stays as it was."""
+    words = ("trainer.max_steps=10", "trainer.log_every_n_steps=4")
+    before, path = run(tmp_path, *words)
+    history = (path / "metrics.csv").read_text()
+    (path / "result.json").unlink()
+    after, _ = run(tmp_path, *words)
+    assert after["metrics"] == before["metrics"]
+    assert after["timing"]["steps_run"] == 10
+    assert (path / "metrics.csv").read_text() == history
 
 
 def test_a_cut_run_that_is_moved_keeps_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

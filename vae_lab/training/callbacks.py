@@ -40,9 +40,9 @@ class LastCheckpoint(Checkpoint):
             self._postponed = False
             self._save(trainer, pl_module.updates)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
-        self._save(trainer, pl_module.updates)
+        self._save(trainer, pl_module.updates)  # after the module's `on_train_end`, which logs the last updates
 
     def _save(self, trainer: pl.Trainer, updates: int) -> None:
         self._saved = updates

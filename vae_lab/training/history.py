@@ -1,6 +1,7 @@
 """`metrics.csv`: every logged series in long form."""
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ class HistoryLogger(Logger):
     name = property(lambda self: "csv")
     version = property(lambda self: "")
 
-    def rewind(self, step: int) -> None:
-        """Drops the rows after `step`, and a last line that a kill has cut."""
-        if not self.path.exists():
-            return
-        with open(self.path, newline="", encoding="utf-8") as file:
-            kept = [line for line in file if line == HEADER or (line.endswith("\n") and _step_of(line) <= step)]
-        self.path.write_text("".join(kept), encoding="utf-8")
+    @property
+    def size(self) -> int:
+        """Of the file in bytes: what a checkpoint remembers of it."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def rewind(self, size: int) -> None:
+        """Takes back what was written after the file had so many bytes."""
+        if self.size > size:
+            os.truncate(self.path, size)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         epoch = int(metrics.get("epoch", 0))
@@ -39,8 +42,3 @@ class HistoryLogger(Logger):
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """The settings are in `config.yaml`."""
-
-
-def _step_of(line: str) -> float:
-    head = line.partition(",")[0]
-    return int(head) if head.isdigit() else float("inf")

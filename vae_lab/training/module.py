@@ -206,6 +206,7 @@ class Training(pl.LightningModule):
             "updates": self.updates,
             "batches": self.batches,
             "window": self._means(),
+            "history": sum(getattr(logger, "size", 0) for logger in self.loggers),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
