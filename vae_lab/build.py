@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from vae_lab.data.dataset import Spec
@@ -48,9 +49,10 @@ def build(node: Node, **context: Any) -> Any:
     wanted = inspect.signature(target).parameters
     given = {name: value for name, value in context.items() if name in wanted and name not in node}
     try:
-        return instantiate(dict(node), **given, _convert_="all")
+        part = instantiate(dict(node), _partial_=True, _convert_="all")
+        return part(**given)  # by us: Hydra would build what the context holds too, such as a config for a tracker
     except Exception as error:  # Hydra wraps a constructor's own error, whose text is the clear one
-        cause = error.__cause__ or error
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         text = str(cause) if isinstance(cause, ValueError) else f"{node['_target_']}: {type(cause).__name__}: {cause}"
         raise RequestError(" ".join(text.split())) from error
 

@@ -96,6 +96,10 @@ def compose(*overrides: str) -> DictConfig:
         >>> compose("prior=mixture", "prior.components=3").prior.components
         3
     """
+    if any(word.lstrip("+").startswith("experiment=") for word in overrides):
+        from vae_lab.study import register_named  # a study is read by the lab's upper half, which needs this file
+
+        register_named(list(overrides))
     with _hydra():
         return compose_here(list(overrides))
 
