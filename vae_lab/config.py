@@ -45,6 +45,7 @@ def packaged(name: str) -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / name
 
 
+@functools.cache
 def plugin_directories() -> list[Path]:
     """Folders of options that other installed packages add by an entry point `vae_lab.conf = "package.folder"`."""
     return [_package_directory(point.value) for point in entry_points(group=ENTRY_POINT)]
@@ -281,6 +282,7 @@ def named_targets(group: str, named: tuple[str, ...] = ()) -> frozenset[str]:
     return frozenset(target for file in files for target in _targets_in(file))
 
 
+@functools.cache
 def _targets_in(file: Path) -> list[str]:
     return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8")))
 

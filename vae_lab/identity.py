@@ -90,7 +90,7 @@ def weights_hash(run: str | None) -> str | None:
     digest = hashlib.sha256()
     for name, value in sorted(read_checkpoint(Path(run) / LAST)["state_dict"].items()):
         if name.startswith("model."):
-            digest.update(name.encode() + value.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(name.encode() + value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -139,10 +139,13 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
     try:
         if done is None or not _resumable(path, say):
             _write_config(asked)
-            fitted = _fit(asked, progress, say)
+            with _tracked(asked, say) as tracker:
+                result = evaluated(asked, _fit(asked, tracker, progress, say), say)
+                if tracker:
+                    metrics = {name: value for name, value in result["metrics"].items() if name.startswith("test/")}
+                    tracker.log_metrics(metrics, step=result["timing"]["steps"])
         else:
-            fitted = done["timing"]
-        result = evaluated(asked, fitted, say)
+            result = evaluated(asked, done["timing"], say)
     except (KeyboardInterrupt, SystemExit):
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
@@ -170,7 +173,7 @@ def _write_config(asked: Request) -> None:
 # ---- fitting
 
 
-def _fit(asked: Request, progress: bool, say: Say) -> dict[str, Any]:
+def _fit(asked: Request, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
     path, settings = asked.directory.path, asked.settings
     ledger, resume = Ledger(path / ".ledger"), _resumable(path, say)
@@ -181,14 +184,12 @@ def _fit(asked: Request, progress: bool, say: Say) -> dict[str, Any]:
     module = make_module(asked, ledger)
     if settings["init_from"] and not resume:
         load_weights(module.model, Path(settings["init_from"]), "last")
-    tracker = _tracker(asked)
     trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
     started = time.perf_counter()
     try:
         _lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
     finally:
         ledger.add_seconds(time.perf_counter() - started)
-        _finish(tracker, failed=sys.exc_info()[0] is not None, say=say)
     return {
         "seconds_fit": ledger.seconds,
         "steps": module.updates,
@@ -256,6 +257,16 @@ def _resumable(path: Path, say: Say) -> dict[str, Any] | None:
         return None
 
 
+@contextlib.contextmanager
+def _tracked(asked: Request, say: Say) -> Iterator[Any]:
+    """The tracker of a run, or None; it is ended with the run's exit code, also when the run failed."""
+    tracker = _tracker(asked)
+    try:
+        yield tracker
+    finally:
+        _finish(tracker, failed=sys.exc_info()[0] is not None, say=say)
+
+
 def _tracker(asked: Request) -> Any:
     context = {
         "run_dir": asked.directory.path,
@@ -267,7 +278,6 @@ def _tracker(asked: Request) -> Any:
 
 
 def _finish(tracker: Any, failed: bool, say: Say) -> None:
-    """Ends the tracker's run with its exit code, also when the job failed."""
     if type(tracker).__name__ != "WandbLogger":
         return
     experiment = tracker.experiment

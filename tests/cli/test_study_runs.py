@@ -170,7 +170,7 @@ def check_alone(process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-STEPS, EVERY = 600, 50
+STEPS, EVERY = 400, 50
 LONGER = [
     "study",
     "small",
@@ -182,19 +182,14 @@ LONGER = [
 ]
 
 
-def test_cut_in_every_way_and_asked_for_by_two_at_once(
+def test_killed_and_then_asked_for_by_two_at_once(
     lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Killed (the parent alone), terminated, then run by two processes at once: the numbers of a study that never was
-    cut, every update counted, and nothing done twice."""
+    """The parent alone is killed, then two ask at once: both end well and say all of it, with the numbers of a study that
+    never was cut, every update counted, and nothing done twice."""
     killed = start(small, *LONGER)
     assert cut(killed, small, 120, signal.SIGKILL).code == -signal.SIGKILL
     check_alone(killed)
-
-    terminated = start(small, *LONGER)
-    said = cut(terminated, small, 120, signal.SIGTERM)
-    assert (said.code, said.err) == (143, "")
-    check_alone(terminated)
 
     pair = [start(small, *LONGER) for _ in range(2)]
     for said in [finish(process) for process in pair]:
@@ -203,7 +198,7 @@ def test_cut_in_every_way_and_asked_for_by_two_at_once(
     cut_short = results(small)
     assert len(cut_short) == 4
     assert all(result["status"] == "completed" for result in cut_short.values())
-    assert 4 * STEPS <= updates(small) <= 4 * STEPS + 2 * 2 * EVERY  # two cuts of two runs, an interval each at most
+    assert 4 * STEPS <= updates(small) <= 4 * STEPS + 2 * EVERY  # two runs were cut, an interval each at most
     assert updates(small) == sum(result["timing"]["steps_run"] for result in cut_short.values())
 
     other = tmp_path_factory.mktemp("uncut")
@@ -225,14 +220,6 @@ def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bo
     assert said.err == ("interrupted; the same command goes on from here\n" if how == signal.SIGINT else "")
     check_alone(process)
     assert not results(small)
-
-
-def test_ctrl_c_in_a_terminal(small: Path) -> None:
-    """The signal reaches the whole process group."""
-    process = start(small, *LONGER)
-    said = cut(process, small, 100, signal.SIGINT, group=True)
-    assert (said.code, said.err) == (130, "interrupted; the same command goes on from here\n")
-    check_alone(process)
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def cut_at(updates: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ledger, "count_update", counted)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_run_cut_in_the_middle_ends_as_if_it_never_was(
     accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,14 +141,14 @@ def test_a_run_cut_in_the_middle_ends_as_if_it_never_was(
         *VALIDATE_EVERY,
     )
     uncut, its_path = run(tmp_path / "uncut", *words)
-    for at in (8, 14, 17):
+    for at in (8, 17):
         with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="Cut"):
             cut_at(at, patch)
             run(tmp_path / "cut", *words)
     result, path = run(tmp_path / "cut", *words)
     assert result["metrics"] == uncut["metrics"]
     assert (path / "metrics.csv").read_text() == (its_path / "metrics.csv").read_text()
-    assert 23 < result["timing"]["steps_run"] <= 23 + 3 * 3
+    assert 23 < result["timing"]["steps_run"] <= 23 + 2 * 3
     a, b = (torch.load(p / "checkpoints" / "best.ckpt", weights_only=True) for p in (path, its_path))
     assert a["vae_lab"]["updates"] == b["vae_lab"]["updates"]
 
@@ -183,12 +183,12 @@ def test_the_debug_trainer_runs(tmp_path: Path) -> None:
     assert result["timing"]["steps"] == 3
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
-def test_other_precisions_run_and_are_other_runs(precision: str, tmp_path: Path) -> None:
+def test_another_precision_is_another_run(tmp_path: Path) -> None:
     single, _ = run(tmp_path)
-    other, _ = run(tmp_path, f"trainer.precision={precision}")
-    assert other["signature"] != single["signature"]
-    assert other["metrics"]["test/elbo"] == pytest.approx(single["metrics"]["test/elbo"], rel=0.02)
+    for precision in ("64-true", "bf16-mixed"):
+        other, _ = run(tmp_path, f"trainer.precision={precision}")
+        assert other["signature"] != single["signature"]
+        assert other["metrics"]["test/elbo"] == pytest.approx(single["metrics"]["test/elbo"], rel=0.02)
 
 
 def test_lightnings_own_arguments_reach_its_trainer(tmp_path: Path) -> None:

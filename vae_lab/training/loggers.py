@@ -35,9 +35,9 @@ def wandb(
     from pytorch_lightning.loggers import WandbLogger
 
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(
+    tracker = WandbLogger(
         name=run_name,
-        save_dir=run_dir,
+        save_dir=run_dir.absolute(),  # its own process may have another working directory
         project=project,
         entity=entity,
         group=group or study_name,
@@ -46,6 +46,8 @@ def wandb(
         reinit="finish_previous",
         job_type="train",
     )
+    tracker._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always passes it
+    return tracker
 
 
 tensorboard.extra = "tensorboard"  # type: ignore[attr-defined]  # what must be installed for it

@@ -1,0 +1,192 @@
+"""One run: the same twice, from other weights, for a sweeper, on a disk that is full or that cannot be written."""
+
+import errno
+import json
+import math
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from small_runs import TINY, results
+from torch import Tensor
+
+from vae_lab import compose, load, train
+from vae_lab import results as table
+from vae_lab.cli import job
+from vae_lab.config import run_hydra
+from vae_lab.errors import RequestError, RunFailed
+from vae_lab.metrics import reported
+
+
+def run(folder: Path, *words: str) -> tuple[dict[str, Any], Path]:
+    result = train(compose(*TINY, f"runs_dir={folder}", *words), progress=False)
+    return result, folder / "solo" / result["signature"]
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return load(path).model.state_dict()
+
+
+def test_the_same_twice_is_equal_to_the_bit(tmp_path: Path) -> None:
+    (one, a), (two, b) = run(tmp_path / "a"), run(tmp_path / "b")
+    assert one["metrics"] == two["metrics"]
+    assert a.name == b.name
+    assert (a / "metrics.csv").read_bytes() == (b / "metrics.csv").read_bytes()
+    assert all(torch.equal(weights(a)[name], weights(b)[name]) for name in weights(a))
+
+
+def test_the_directory_is_as_the_contract_has_it(tmp_path: Path) -> None:
+    result, path = run(tmp_path)
+    names = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+    wanted = {"config.yaml", "metrics.csv", "result.json", "run.log", ".hydra/overrides.yaml"}
+    assert wanted | {"checkpoints/last.ckpt", "checkpoints/best.ckpt"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert json.loads((path / "result.json").read_text()) == result
+    assert set(result["metrics"]) == set(reported())
+    assert result["settings"] == yaml.safe_load((path / "config.yaml").read_text())
+    (row,) = table(tmp_path)
+    assert (row["state"], row["seed"], row["optimizer.lr"]) == ("completed", 0, 0.001)
+    assert row["test/elbo"] == result["metrics"]["test/elbo"]
+
+
+def test_asking_again_does_nothing(tmp_path: Path) -> None:
+    one, path = run(tmp_path)
+    times = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.name != ".claim"}
+    two, _ = run(tmp_path, "runs_dir=" + str(tmp_path), "optimized_metric=test/nll")
+    assert two == one
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+
+
+def test_it_goes_on_from_another_runs_weights(tmp_path: Path) -> None:
+    _, source = run(tmp_path, "trainer.max_steps=8")
+    still = ("optimizer=sgd", "optimizer.lr=1e-30", "trainer.max_steps=1")
+    _, warm = run(tmp_path, *still, f"init_from={source}")
+    _, cold = run(tmp_path, *still)
+    assert all(torch.equal(weights(warm)[name], weights(source)[name]) for name in weights(source))
+    assert not all(torch.equal(weights(cold)[name], weights(source)[name]) for name in weights(source))
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    _, source = run(tmp_path)
+    with pytest.raises(RequestError) as refusal:
+        run(tmp_path, "latent_dim=3", f"init_from={source}")
+    assert (
+        str(refusal.value) == f"init_from: {source} has another model: decoder.net.weight is (5, 2) there, (5, 3) here"
+    )
+    (source / "checkpoints" / "last.ckpt").write_bytes(b"no")
+    with pytest.raises(RequestError, match=r"init_from: .*last.ckpt is damaged"):
+        run(tmp_path, f"init_from={source}")
+
+
+@pytest.mark.parametrize("metric", ["val/elbo", "test/nll"])
+def test_a_sweeper_is_given_the_metric_that_it_optimises(metric: str, in_tmp: Path) -> None:
+    returned: list[float] = []
+
+    def noted(cfg: Any) -> float:
+        returned.append(job(cfg))
+        return returned[-1]
+
+    run_hydra([*TINY, f"optimized_metric={metric}"], noted)
+    (result,) = results(in_tmp).values()
+    assert returned == [result["metrics"][metric]]
+
+
+def test_a_sweeper_is_given_nan_for_a_run_that_failed(in_tmp: Path) -> None:
+    returned: list[float] = []
+
+    def noted(cfg: Any) -> float:
+        returned.append(job(cfg))
+        return returned[-1]
+
+    run_hydra(["-m", *TINY, "optimizer.lr=1e38,0.001"], noted)
+    assert math.isnan(returned[0])
+    assert math.isfinite(returned[1])
+
+
+# ---- a disk that is full, or read-only
+
+BIG = ("encoder=mlp", "encoder.hidden=[200]", "callbacks.checkpoint.every_n_updates=4")
+
+
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs more rights")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted(tmp_path / "disk", "size=48k")
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_the_run_and_room_mends_it(tiny_disk: Path, tmp_path: Path) -> None:
+    expected, _ = run(tmp_path / "roomy", *BIG)
+    with pytest.raises(RunFailed, match="No space left on device") as failure:
+        run(tiny_disk, *BIG)
+    assert str(failure.value).count("\n") == 0
+    assert not list(tiny_disk.rglob("*.tmp"))
+    remount(tiny_disk, "size=20m")
+    got, _ = run(tiny_disk, *BIG)
+    assert got["metrics"] == expected["metrics"]
+
+
+def test_a_read_only_disk_is_a_wrong_request(tiny_disk: Path) -> None:
+    remount(tiny_disk, "ro")
+    with pytest.raises(RequestError, match=r"cannot write .*: Read-only file system"):
+        run(tiny_disk, *BIG)
+
+
+@pytest.mark.parametrize("file", ["last.ckpt", "result.json", "config.yaml", "metrics.csv"])
+def test_a_disk_that_fills_at_any_file(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file system cannot be mounted, or fills at the worst moment: the file is not replaced. The run fails in
+    one line, and goes on from what it has."""
+    expected, _ = run(tmp_path / "roomy", *BIG)
+    with monkeypatch.context() as patch, pytest.raises(RunFailed, match="No space left on device"):
+        fill_at(file, patch)
+        run(tmp_path / "full", *BIG)
+    assert not list((tmp_path / "full").rglob("*.tmp"))
+    got, _ = run(tmp_path / "full", *BIG)
+    assert got["metrics"] == expected["metrics"]
+    assert got["timing"]["steps_run"] <= 12 + 4
+
+
+def fill_at(name: str, patch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    def no_rows(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    patch.setattr(os, "replace", full)
+    if name == "metrics.csv":
+        patch.setattr("vae_lab.training.history.HistoryLogger.log_metrics", no_rows)
+
+
+def test_a_log_that_finds_no_room_is_lost_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("logging.FileHandler.flush", full)
+    result, _ = run(tmp_path)
+    assert result["status"] == "completed"
+    assert "Traceback" not in capfd.readouterr().err
