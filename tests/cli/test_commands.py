@@ -222,7 +222,7 @@ def test_a_failed_run_has_one_line_and_no_traceback(in_tmp: Path) -> None:
     assert said.code == 1
     (line,) = said.err.splitlines()
     assert line.startswith("vae-lab: ")
-    assert " seed=0: Diverged: the loss was NaN or infinite for " in line
+    assert " seed=0: Diverged: " in line
     assert line.endswith("/run.log)")
     (result,) = results(in_tmp).values()
     assert result["status"] == "failed"

@@ -75,7 +75,7 @@ def render(report: "Report") -> str:
         verdict=report.verdict,
         notes=report.notes,
         lines=list(_lines(study, report.comparisons)),
-        claims=count_claims(report.study),
+        claims=count_claims(study) if report.comparisons else 0,
         any_elbo=any(c.measure == "ELBO" for c in report.comparisons),
         figures=_figures(study),
         pictures=[(arm, looks(study)[arm.name].color, _pictures(arm)) for arm in study.arms],

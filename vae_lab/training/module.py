@@ -77,6 +77,7 @@ class Training(pl.LightningModule):
         self._generator: torch.Generator | None = None
         self._bad: Tensor | None = None
         self._log_every, self._bad_batches = 1, 0
+        self._scheduler: Any = None
         self.automatic_optimization = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -189,7 +190,7 @@ class Training(pl.LightningModule):
     def on_train_start(self) -> None:
         """Looked up once: each of these costs a search on every step."""
         self._optimizer: Any = self.optimizers()
-        self._scheduler: Any = self.lr_schedulers()
+        self._scheduler = self.lr_schedulers()
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
         self._scaler: Any = getattr(self.trainer.precision_plugin, "scaler", None)
         self._backward = self.manual_backward if self._scaler is not None else Tensor.backward
