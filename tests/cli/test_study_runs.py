@@ -52,6 +52,7 @@ def states(folder: Path) -> dict[str, str]:
     return {result["arm"]: result["status"] for result in results(folder).values()}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     faulty: list[str], lab: Lab, in_tmp: Path
 ) -> None:
@@ -63,7 +64,6 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     assert said.err == f"failed: broken seed=0  ZeroDivisionError: the prior  ({log})\n"
     assert f"broken seed=0  failed: ZeroDivisionError: the prior (see {log})" in said.out
     assert "ZeroDivisionError: the prior\nbroke" in Path(log).read_text()
-    assert Path("runs/small/report.html").exists()
 
     before = results(in_tmp)
     Path("mended").touch()
@@ -73,7 +73,7 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     after = results(in_tmp)
     assert after[failed]["status"] == "completed"
     assert all(after[name] == before[name] for name in before if name != failed)
-    assert "plain seed=0" not in again.out.split("This")[0].split("small  ")[0]
+    assert "plain seed=0  test elbo" not in again.out
 
 
 @pytest.mark.usefixtures("no_report")
@@ -96,20 +96,21 @@ def test_a_failed_run_of_a_plain_multirun(faulty: list[str], lab: Lab, in_tmp: P
 
 @pytest.mark.usefixtures("no_report")
 def test_a_study_made_wider_runs_only_what_is_new(lab: Lab, small: Path) -> None:
-    assert lab("study", "small", "arm=plain", SERIAL).code == 0
+    assert lab("study", "small", "arm=plain", "seed=0", SERIAL).code == 0
     before = results(small)
-    said = lab("study", "small", "arm=plain,annealed-0.5", SERIAL)
-    assert "4 runs, 2 done already" in said.out
+    said = lab("study", "small", "arm=plain,annealed-0.5", "seed=0", SERIAL)
+    assert "2 runs, 1 done already" in said.out
+    assert "plain seed=0  test elbo" not in said.out
+    assert len(results(small)) == 2
     assert {name: results(small)[name] for name in before} == before
-    assert lab("study", "small", "arm=plain,annealed-0.5", SERIAL).out.count("seed=") == 1  # the command alone
 
 
 @pytest.mark.usefixtures("no_report")
 def test_more_samples_evaluate_again_and_train_nothing(lab: Lab, small: Path) -> None:
-    lab("study", "small", "arm=plain", SERIAL)
+    lab("study", "small", "arm=plain", "seed=0", SERIAL)
     before = results(small)
-    said = lab("study", "small", "arm=plain", SERIAL, "evaluation.nll_samples=40")
-    assert "2 runs, 0 done already" in said.out
+    said = lab("study", "small", "arm=plain", "seed=0", SERIAL, "evaluation.nll_samples=40")
+    assert "1 run, 0 done already" in said.out
     for name, after in results(small).items():
         assert after["evaluation"]["settings"]["nll_samples"] == 40
         assert after["metrics"]["test/nll"] != before[name]["metrics"]["test/nll"]
@@ -132,7 +133,7 @@ def test_rerun_trains_again_to_the_same_numbers(lab: Lab, small: Path) -> None:
 def test_a_plan_that_is_damaged_is_written_again(lab: Lab, small: Path) -> None:
     lab("study", "small", "arm=plain", "seed=0", SERIAL)
     Path("runs/small/plan.json").write_text("{")
-    assert lab("train", "experiment=small", "arm=plain", "seed=0,1", "-m").code == 0
+    assert lab("train", "experiment=small", "arm=plain", "seed=0", "-m").code == 0
     assert lab("study", "small", "arm=plain", "seed=0", SERIAL).code == 0
     assert len(json.loads(Path("runs/small/plan.json").read_text())["cells"]) == 1
 
@@ -191,7 +192,7 @@ def test_killed_and_then_asked_for_by_two_at_once(
     assert cut(killed, small, 120, signal.SIGKILL).code == -signal.SIGKILL
     check_alone(killed)
 
-    pair = [start(small, *LONGER) for _ in range(2)]
+    pair = [start(small, *LONGER, SERIAL) for _ in range(2)]
     for said in [finish(process) for process in pair]:
         assert (said.code, said.err) == (0, "")
         assert "runs/small/report.html" in said.out
