@@ -1,6 +1,6 @@
 """Run directories written as files, as `docs/run_directory.md` has them: a study that no model was trained for.
 
-By hand: `python tests/report/synthetic_study.py FOLDER` writes seven arms and three seeds.
+By hand: `python tests/synthetic_study.py FOLDER` writes seven arms and three seeds.
 """
 
 import io
