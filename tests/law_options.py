@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab import config
+from vae_lab import compose, options
 
 Node = dict[str, Any]
 
 
 def every(kind: str, key: str | None = None) -> pytest.MarkDecorator:
     """Parametrises a test over the names of the options of a kind, or of those that have a key."""
-    names = config.groups()[kind] if key is None else config.options_with(kind, key)
+    names = options.groups()[kind] if key is None else options.options_with(kind, key)
     return pytest.mark.parametrize("name", dict.fromkeys(names))
 
 
 @functools.cache
 def _composed(kind: str, name: str) -> DictConfig:
-    return config.compose(f"{kind}={name}")
+    return compose(f"{kind}={name}")
 
 
 def node_of(kind: str, name: str, **settings: Any) -> Node:

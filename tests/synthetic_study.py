@@ -65,7 +65,7 @@ def result(arm: str, seed: int, truth: Truth) -> dict[str, Any]:
         "details": {"val": details, "test": details},
         "evaluation": {"hash": "e1", "settings": {"nll_samples": 500}},
         "settings": {"seed": seed},
-        "environment": {"vae_lab": "0.1.0", "commit": "abc1234", "versions": {"torch": "2.13.0"}, "accelerator": "cpu"},
+        "environment": {"vae_lab": "0.1.0", "commit": "abc1234", "versions": {"torch": "2.13.0"}, "device": "cpu"},
         "timing": {"seconds_fit": 31.5, "seconds_evaluate": 12.25, "steps": 2000, "steps_run": 2000, "attempts": 1},
     }
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 import yaml
 
-from vae_lab.config import groups
 from vae_lab.estimators import linear
 from vae_lab.identity import TOP_LEVEL
 from vae_lab.metrics import METRICS
+from vae_lab.options import groups
 
 ROOT = Path(__file__).parent.parent
 

@@ -57,13 +57,13 @@ PLUGIN = {
 
 LAWS = """
     import pathlib, laplace_prior, vae_lab
-    from vae_lab import cli, config
+    from vae_lab import cli, options
     from vae_lab.testing import check_prior
 
     for module in (vae_lab, laplace_prior):
         assert pathlib.Path(module.__file__).is_relative_to({site!r}), module.__file__
-    assert config.packaged("conf").is_relative_to({site!r}) and config.packaged("experiments").is_relative_to({site!r})
-    assert "laplace" in config.groups()["prior"]
+    assert options.packaged("conf").is_relative_to({site!r}) and options.packaged("experiments").is_relative_to({site!r})
+    assert "laplace" in options.groups()["prior"]
     node = vae_lab.compose("prior=laplace").prior
     for latent_dim in (1, 2, 5):
         check_prior(dict(node), latent_dim)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-from vae_lab import config
+from vae_lab import compose, config
 from vae_lab.build import build_model, build_objective
 from vae_lab.data.dataset import Spec
 from vae_lab.models import VAE, Batch
 from vae_lab.objectives import Objective
+from vae_lab.options import groups
 
 MODELS, BATCH, LATENTS, UPDATES, T = 4, 6, 4, 100, 7
 SPEC = Spec((1, 4, 3), "binary", {"train": 100, "val": 10, "test": 10})
@@ -44,7 +45,7 @@ class Step(nn.Module):
 def steps_of(*overrides: str) -> list[Step]:
     """Four models of different weights under one objective."""
     kept = [word for word in SMALL if _known(word, overrides)]
-    settings = config.resolve(config.compose(*overrides, *kept))
+    settings = config.resolve(compose(*overrides, *kept))
     steps = []
     for seed in range(MODELS):
         torch.manual_seed(seed)
@@ -108,7 +109,7 @@ def assert_the_same(steps: list[Step]) -> None:
 
 
 def options(group: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(group, dict.fromkeys(config.groups()[group]))
+    return pytest.mark.parametrize(group, dict.fromkeys(groups()[group]))
 
 
 @options("beta")

@@ -11,12 +11,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_lab.config import compose as compose
+    from vae_lab.composition import compose as compose
     from vae_lab.finished import load as load
     from vae_lab.listing import results as results
     from vae_lab.run import train as train
 
-_PLACES = {"compose": "config", "train": "run", "load": "finished", "results": "listing"}
+_PLACES = {"compose": "composition", "train": "run", "load": "finished", "results": "listing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,9 @@ def build(node: Node, **context: Any) -> Any:
         raise RequestError(" ".join(text.split())) from error
 
 
+MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")  # the groups that make it
+
+
 def build_model(settings: Node, spec: Spec) -> VAE:
     """The model: the posterior says how much the encoder must give, the likelihood how much the decoder must."""
     common: dict[str, Any] = {"shape": list(spec.shape), "latent_dim": settings["latent_dim"]}

@@ -14,40 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, updates_of
-from vae_lab.config import groups, named_targets, option_of, options_with, top_level_keys
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
+from vae_lab.options import LISTS, components, groups, named_targets, option_of, options_with, top_level_keys
 from vae_lab.settings import Count
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
+from vae_lab.training.trainer import device_of
 from vae_lab.traits import Traits, conflicts
 
 Node = Mapping[str, Any]
 
 RECORDED = frozenset({"overrides", "spec"})  # written into a config by the lab itself
-
-_LISTS = ("regularizer", "callbacks")  # these name any number of parts
-
-COMPONENTS = [
-    "dataset",
-    "encoder",
-    "decoder",
-    "posterior",
-    "parametrization",
-    "likelihood",
-    "prior",
-    "bound",
-    "beta",
-    "rate",
-    "regularizer",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "callbacks",
-    "logger",
-    "evaluation",
-]
 
 
 def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
@@ -107,14 +86,16 @@ def _check_top_level(settings: Node) -> None:
     for key in settings:
         if key not in known:
             raise RequestError(f"{key}: no such key or group; groups: {listed(groups())}{nearest(key, known)}")
-    for key in COMPONENTS:
+    for key in components():
         node = settings.get(key)
-        if not isinstance(node, Mapping) or ("_target_" not in node and key not in _LISTS):
+        if not isinstance(node, Mapping) or ("_target_" not in node and key not in LISTS):
             raise RequestError(f"{key}: choose one of {listed(groups().get(key, []))}")
-    for key in _LISTS:
+    for key in LISTS:
         for name, item in settings[key].items():
             if not isinstance(item, Mapping) or "_target_" not in item:
-                raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_")
+                others = options_with(key, name)
+                hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
+                raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")
     _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 
@@ -168,8 +149,11 @@ def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:
     return {**node, **declared}
 
 
-def check_installed(settings: Node) -> None:
-    """Refuses what needs a package that is not installed, before anything is trained."""
+def check_machine(settings: Node) -> None:
+    """Refuses what needs a device or a package that is not here, before anything is trained."""
+    wanted = settings["trainer"]["accelerator"]
+    if device_of(wanted).type == "cuda" and not torch.cuda.is_available():
+        raise RequestError(f"trainer.accelerator: {wanted} given; torch {torch.__version__} finds no GPU here")
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:
@@ -236,6 +220,8 @@ def _allowed(detail: ErrorDetails, union: bool) -> str:
         return f"{kind}must have at {'most' if most else 'least'} {bound} {'entry' if bound == 1 else 'entries'}"
     words = [w.strip("' ") for w in str(context.get("expected", "")).replace(" or ", ",").split(",")]
     hint = nearest(given, words) if detail["type"] == "literal_error" else ""
+    if len(words) > 15:
+        return f"{kind}must be one of {len(words)} names{hint}"
     if detail["type"] == "model_type":
         return "must be keys with values"
     return kind + detail["msg"].replace("Input should", "must").replace("String should", "must") + hint

@@ -134,17 +134,19 @@ def check(argv: list[str]) -> int:
 def _requests(asked: Any) -> list[Any]:
     """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, what
     they share is checked now, and each of them as its job begins."""
-    from vae_lab import config, run, study
+    from vae_lab import config, study
 
     study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
     shared = config.fixed_part(asked.overrides) if asked.multirun else None
     points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        if shared is not None:
-            run.request(compose(shared), named)
-            return []
-        return [run.request(compose(point), named) for point in points]
+        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+
+    from vae_lab import run  # Lightning takes seconds to import: a misspelt name is said before that
+
+    requests = [run.request(cfg, named) for cfg in composed]
+    return requests if shared is None else []
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
@@ -269,7 +271,7 @@ def _summarise(requests: list[Any]) -> bool:
 
 
 def study(argv: list[str]) -> int:
-    from vae_lab import config, progress, run
+    from vae_lab import config
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
@@ -284,22 +286,25 @@ def study(argv: list[str]) -> int:
     chosen = studies.read_study(words[0], asked.config_dir)
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
-    cells = studies.plan(chosen, words[1:], asked.config_dir)
+
+    from vae_lab import plan, progress, run  # Lightning takes seconds to import: the first line comes before it
+
+    cells = plan.plan(chosen, words[1:], asked.config_dir)
     if dry:
         _list_cells(cells)
         return 0
-    folder = studies.write_plan(chosen, cells, command)
+    folder = plan.write_plan(chosen, cells, command)
     requests = list({cell.request.directory.signature: cell.request for cell in cells}.values())
     pending = [request for request in requests if not run.is_done(request)]
     print(f"{_counted(len(requests), 'run')}, {len(requests) - len(pending)} done already", flush=True)
     ended = True
     if pending:
         threads = pending[0].settings["threads"]
-        jobs = studies.side_by_side(threads, len(pending))
-        launcher = studies.launcher(jobs, words[1:])
+        jobs = plan.side_by_side(threads, len(pending))
+        launcher = plan.launcher(jobs, words[1:])
         if launcher:
-            print(f"{jobs} side by side, {_counted(threads, 'thread')} each", flush=True)
-        progress.begin(folder)
+            print(f"{jobs} side by side, {_counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
+        progress.begin(folder, len(requests), [request.directory.signature for request in pending])
         ended = _multirun(["-m", *flags, *command, *launcher])
     failed = _summarise(requests)
     report([str(folder)])
@@ -358,10 +363,14 @@ def evaluate(argv: list[str]) -> int:
     from vae_lab import config, finished
     from vae_lab.errors import RequestError
 
-    if not argv or "=" in argv[0]:
+    asked = config.parse_arguments(argv)
+    run, *overrides = asked.overrides or [""]
+    if not run or "=" in run:
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
-    result = finished.reevaluate(argv[0], config.plain_values(argv[1:]))
-    print(f"{_figures(result)}\n{argv[0]}")
+    if _only_shows(asked) or asked.multirun:
+        raise RequestError("evaluate: takes overrides and --config-dir, no other flag")
+    result = finished.reevaluate(run, config.plain_values(overrides), asked.config_dir)
+    print(f"{_figures(result)}\n{run}")
     return 0
 
 

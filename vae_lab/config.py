@@ -2,25 +2,19 @@
 
 import argparse
 import contextlib
-import functools
-import importlib
-import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,31 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vae_lab.errors import RequestError, listed, nearest
-
-ENTRY_POINT = "vae_lab.conf"
-_TARGET = re.compile(r"(?:^|[\s{,])_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
-_COMMENT = re.compile(r"(?:^|\s)#.*")
-
-
-def packaged(name: str) -> Path:
-    """The folder `conf` or `experiments`: inside an installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / f"_{name}"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / name
-
-
-@functools.cache
-def plugin_directories() -> list[Path]:
-    """Folders of options that other installed packages add by an entry point `vae_lab.conf = "package.folder"`."""
-    return [_package_directory(point.value) for point in entry_points(group=ENTRY_POINT)]
-
-
-def _package_directory(value: str) -> Path:
-    """The folder of `package.folder`, found without importing anything below the top package."""
-    top, *rest = value.replace(":", ".").split(".")
-    found = importlib.util.find_spec(top)
-    if found is None or not found.submodule_search_locations:
-        raise RequestError(f"the entry point {ENTRY_POINT} = '{value}' names no installed package")
-    return Path(next(iter(found.submodule_search_locations))).joinpath(*rest)
+from vae_lab.options import groups, option_directories, packaged, plugin_directories, unknown_key
 
 
 class VaeLabSearchPath(SearchPathPlugin):
@@ -88,25 +58,8 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
-def compose(*overrides: str) -> DictConfig:
-    """The config of `vae-lab train OVERRIDES`, as from the command line.
-
-    Errors: `RequestError` for an unknown group, option or key, or a word that does not parse.
-
-    Example:
-        >>> compose("prior=mixture", "prior.components=3").prior.components
-        3
-    """
-    if any(word.lstrip("+").startswith("experiment=") for word in overrides):
-        from vae_lab.study import register_named  # a study is read by the lab's upper half, which needs this file
-
-        register_named(list(overrides))
-    with _hydra():
-        return compose_here(list(overrides))
-
-
 def compose_here(overrides: list[str]) -> DictConfig:
-    """`compose` where Hydra is initialised already: many points of a grid share one initialisation."""
+    """A config, where Hydra is initialised already: many points of a grid share one initialisation."""
     parse_overrides(overrides)
     try:
         cfg = hydra_compose("config", overrides)
@@ -143,7 +96,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(list(argv))
+    asked = parser.parse_intermixed_args(list(argv))
+    if asked.config_dir and not Path(asked.config_dir).is_dir():
+        raise RequestError(f"--config-dir: {asked.config_dir} is no folder")
+    return asked
 
 
 def _flags_first(argv: Sequence[str]) -> list[str]:
@@ -153,8 +109,11 @@ def _flags_first(argv: Sequence[str]) -> list[str]:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run"]
-    hint = nearest(message.rpartition(" ")[2], flags)
+    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help"]
+    word = message.rpartition(" ")[2]
+    if word == "--dry-run":
+        raise RequestError("--dry-run: belongs to vae-lab study; vae-lab check, with -m too, runs nothing")
+    hint = nearest(word, flags)
     raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
 
 
@@ -254,50 +213,6 @@ def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
         cfg.overrides = overrides
 
 
-# ---- what options there are
-
-
-def option_directories(named: Sequence[str] = ()) -> list[Path]:
-    return [packaged("conf"), *plugin_directories(), *(Path(directory) for directory in named)]
-
-
-def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Every group and its options."""
-    found: dict[str, list[str]] = {}
-    for directory in option_directories(named):
-        for file in sorted(directory.glob("*/*.yaml")):
-            found.setdefault(file.parent.name, []).append(file.stem)
-    for group in ("experiment", "arm"):
-        with contextlib.suppress(OSError):
-            found[group] = [name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)]
-    return found
-
-
-@functools.cache
-def named_targets(group: str, named: tuple[str, ...] = ()) -> frozenset[str]:
-    """Every `_target_` that an option file of a group names, or a preset over several groups: the only things that a
-    config may build in that place."""
-    places = [directory / place for directory in option_directories(named) for place in (group, "mitigation")]
-    files = [file for place in places for file in place.glob("**/*.yaml")]
-    return frozenset(target for file in files for target in _targets_in(file))
-
-
-@functools.cache
-def _targets_in(file: Path) -> list[str]:
-    return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8")))
-
-
-def options_with(group: str, key: str) -> list[str]:
-    """The options of a group whose file has a key."""
-    found = []
-    for directory in option_directories():
-        for file in sorted(directory.glob(f"{group}/*.yaml")):
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            if isinstance(content, dict) and key in content:
-                found.append(file.stem)
-    return found
-
-
 # ---- error text
 
 
@@ -329,48 +244,3 @@ def _explain(error: BaseException, overrides: list[str]) -> str:
 
 def _is_name(word: str) -> bool:
     return isinstance(_parse_override(word).value(), str)
-
-
-def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
-    """One line for a key that is not there: what the option has, which other option has it, the nearest name."""
-    head, _, rest = key.partition(".")
-    if head == "arm":
-        return f"{key}: an arm belongs to a study; add experiment=NAME"
-    if head == "hydra":
-        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has"
-    known_groups = groups()
-    top = [*known_groups, *top_level_keys()]
-    if head not in top or not rest:
-        return f"{key}: no such key or group; groups: {listed(known_groups)}{nearest(head, top)}"
-    chosen = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == head), None)
-    where = f"{head}={chosen}" if chosen else f"the chosen {head}"
-    others = options_with(head, rest.partition(".")[0])
-    if others:
-        return f"{key}: {where} has no such key; it belongs to {head}={' or '.join(others)}"
-    keys = {k for option in known_groups.get(head, []) for k in _option_keys(head, option)}
-    return f"{key}: no such key; {head} has {listed(keys) or 'none'}{nearest(rest, keys)}"
-
-
-def _option_keys(group: str, option: str) -> list[str]:
-    for directory in option_directories():
-        file = directory / group / f"{option}.yaml"
-        if file.exists():
-            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            return [key for key in content if not key.startswith("_") and key != "defaults"]
-    return []
-
-
-@functools.cache
-def top_level_keys() -> list[str]:
-    """The keys of the primary config that belong to no group."""
-    content = yaml.safe_load((packaged("conf") / "config.yaml").read_text(encoding="utf-8"))
-    return [key for key in content if key not in ("defaults", "hydra")]
-
-
-def option_of(group: str, target: str) -> str | None:
-    """The option of a group whose file names a target."""
-    for directory in option_directories():
-        for file in sorted(directory.glob(f"{group}/*.yaml")):
-            if target in _targets_in(file):
-                return file.stem
-    return None

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from vae_lab.training.trainer import device_of
+
 
 @functools.cache
 def code_version() -> dict[str, str | None]:
@@ -27,6 +29,11 @@ def code_version() -> dict[str, str | None]:
     return {"vae_lab": version("vae-lab"), "commit": commit}
 
 
+def _device_name(accelerator: Any) -> str:
+    device = device_of(accelerator)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The record that goes into `result.json`."""
     return {
@@ -38,6 +45,6 @@ def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
         "system": platform.system(),
         "cpus": os.cpu_count(),
         "threads": settings["threads"],
-        "accelerator": settings["trainer"]["accelerator"],
+        "device": _device_name(settings["trainer"]["accelerator"]),
         "precision": settings["trainer"]["precision"],
     }

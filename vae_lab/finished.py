@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 
-from vae_lab.build import build_model, spec_of
+from vae_lab.build import MODEL, build_model, spec_of
 from vae_lab.check import check_arguments, check_settings, check_targets, targets
 from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError
@@ -28,14 +28,15 @@ class Run:
     model: VAE
 
 
-def load(run_dir: str | Path) -> Run:
-    """Rebuilds a run's model from its directory alone, in eval mode.
+def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
+    """Rebuilds a run's model from its directory alone, in eval mode. `config_dir` names a folder of options of your own,
+    if the run was made with one.
 
     Nothing but the classes that option files name is built, whoever wrote the `config.yaml`, and a checkpoint is read
     as plain tensors. Errors: `RequestError`, one line.
     """
     path = Path(run_dir)
-    settings = stored_settings(path)
+    settings = stored_settings(path, _named(config_dir))
     try:
         result = RunDirectory(path).result() or {}
     except Damaged as damage:
@@ -46,10 +47,11 @@ def load(run_dir: str | Path) -> Run:
     return Run(path, settings, result, model.eval())
 
 
-MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")
+def _named(config_dir: str | None) -> tuple[str, ...]:
+    return (config_dir,) if config_dir else ()
 
 
-def stored_settings(path: Path) -> dict[str, Any]:
+def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
     """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
     settings of the model that its classes do not take."""
     file = path / CONFIG
@@ -59,7 +61,7 @@ def stored_settings(path: Path) -> dict[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
-        check_targets(settings)
+        check_targets(settings, named)
         for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
             check_arguments(key, node)
         spec_of(settings)
@@ -75,14 +77,16 @@ def stored_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = print_line) -> dict[str, Any]:
+def reevaluate(
+    run_dir: str | Path, overrides: Mapping[str, Any], config_dir: str | None = None, say: Say = print_line
+) -> dict[str, Any]:
     """Evaluates a finished run under other settings and replaces its metrics; the model stays as it is.
 
     Arguments:
         overrides: dotted keys under `evaluation.`, or `dataset.root` and `dataset.path` where the data have moved.
     """
     path = Path(run_dir)
-    settings = stored_settings(path)
+    settings = stored_settings(path, _named(config_dir))
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
         if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
@@ -92,7 +96,7 @@ def reevaluate(run_dir: str | Path, overrides: Mapping[str, Any], say: Say = pri
         settings[head][rest] = value
     try:
         before = RunDirectory(path).result()
-        dataset = check_settings({**settings, "init_from": None})
+        dataset = check_settings({**settings, "init_from": None}, _named(config_dir))
         moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
     except (Damaged, DataError) as error:
         raise RequestError(str(error)) from error

@@ -14,7 +14,7 @@ from vae_lab.check import typed
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import read_checkpoint
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised when a default or a random stream changes, so that numbers made before and after are never taken for the same."""
 
 COSMETIC = frozenset(
@@ -70,7 +70,11 @@ def _canonical(value: Any) -> Any:
 def _without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node's settings in the types that its class declares (1 for a float is 1.0, but 1 update is not 1.0 run)."""
     target = locate("", str(node["_target_"]))
-    parameters = inspect.signature(target).parameters
+    forwards = getattr(target, "forwards_to", None)
+    parameters = {
+        **(inspect.signature(forwards).parameters if forwards else {}),
+        **inspect.signature(target).parameters,
+    }
     cosmetic: frozenset[str] = getattr(target, "cosmetic", frozenset())
     return {
         key: value

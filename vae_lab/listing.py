@@ -8,6 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from vae_lab.environment import code_version
 from vae_lab.store import CONFIG, Damaged, RunDirectory, find_runs
 
 _SHOWN = {"test/elbo": "elbo", "test/rate": "rate", "test/active_units": "active"}
@@ -33,6 +34,7 @@ def _row(run: RunDirectory) -> dict[str, Any]:
         "seed": settings.get("seed"),
         "state": state,
         "path": str(run.path),
+        "version": result.get("environment", {}).get("vae_lab"),
         "commit": result.get("environment", {}).get("commit"),
         **result.get("metrics", {}),
         **{key: value for key, value in flatten(settings).items() if key not in ("seed", "study.name", "study.arm")},
@@ -69,7 +71,7 @@ def differing(rows: list[dict[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(row.get(key)) for row in rows}) > 1]
 
 
-_NOT_SETTINGS = {"signature", "study", "arm", "seed", "state", "path", "overrides"}
+_NOT_SETTINGS = {"signature", "study", "arm", "seed", "state", "path", "overrides", "version"}
 
 
 def print_runs(folder: Path) -> None:
@@ -88,7 +90,16 @@ def print_runs(folder: Path) -> None:
         figures = [_figure(row.get(key)) for key in _SHOWN]
         cells = [row["signature"], *(str(row[k]) for k in names), row["state"], *figures]
         table.add_row(*cells, *(_setting(row.get(key)) for key in settings))
-    _Console(width=None if Console().is_terminal else 500).print(table)
+    console = _Console(width=None if Console().is_terminal else 500)
+    console.print(table)
+    here = code_version()
+    others = [
+        row["version"] for row in rows if row["version"] and (row["version"], row["commit"]) != tuple(here.values())
+    ]
+    if others:
+        console.print(
+            f"{len(others)} of {len(rows)} made by other code than this ({' '.join(filter(None, here.values()))})"
+        )
 
 
 class _Console(Console):

@@ -1,41 +1,38 @@
 """How far a study is, from its run directories: every worker can say it, and none has to be asked."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from vae_lab.store import RESULT, Damaged, read_plan, write_atomically
+from vae_lab.store import RESULT, Damaged, read_json, to_json, write_atomically
 
-_STARTED = ".started"
+_LAUNCH = ".launch.json"
 
 
-def begin(study: Path) -> None:
-    """Notes when this launch began and what was done already."""
-    write_atomically(study / _STARTED, f"{time.time()} {len(_ended(study))}")
+def begin(study: Path, total: int, pending: Sequence[str]) -> None:
+    """Notes when this launch began, of how many runs, and the signatures of those that it has to do: some of them may
+    have an older result, of a failure or of another evaluation."""
+    content = {"started": time.time(), "total": total, "pending": list(pending)}
+    write_atomically(study / _LAUNCH, to_json(content))
 
 
 def of_study(study: Path) -> str:
     """`[ 5/24, 3 min left] `, or nothing outside a study. Time left assumes runs of equal length."""
     try:
-        signatures, ended = _signatures(study), _ended(study)
-        started, before = (study / _STARTED).read_text().split()
-    except (OSError, ValueError, KeyError, Damaged):
+        launch = read_json(study / _LAUNCH)
+        started, total, pending = float(launch["started"]), int(launch["total"]), list(launch["pending"])
+    except (OSError, ValueError, KeyError, TypeError, Damaged):
         return ""
-    fresh, left = len(ended) - int(before), len(signatures) - len(ended)
-    width = len(str(len(signatures)))
-    remaining = (time.time() - float(started)) / fresh * left if fresh > 0 else 0
-    return f"[{len(ended):{width}}/{len(signatures)}{_left(remaining)}] "
+    ended = sum(_ended_since(study / name / RESULT, started) for name in pending)
+    remaining = (time.time() - started) / ended * (len(pending) - ended) if ended else 0
+    return f"[{total - len(pending) + ended:{len(str(total))}}/{total}{_left(remaining)}] "
+
+
+def _ended_since(result: Path, started: float) -> bool:
+    return result.exists() and result.stat().st_mtime >= started
 
 
 def _left(seconds: float) -> str:
     if seconds <= 0:
         return ""
     return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
-
-
-def _signatures(study: Path) -> set[str]:
-    plan = read_plan(study)
-    return {cell["signature"] for cell in plan["cells"]} if plan else set()
-
-
-def _ended(study: Path) -> set[str]:
-    return {name for name in _signatures(study) if (study / name / RESULT).exists()}

@@ -19,9 +19,10 @@ import yaml
 from omegaconf import DictConfig
 
 from vae_lab.build import build, build_model, build_objective, updates_of
-from vae_lab.check import check_installed, check_settings
+from vae_lab.check import check_machine, check_settings
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
+from vae_lab.distributions import stream_seed
 from vae_lab.environment import environment
 from vae_lab.errors import RequestError, RunFailed, refusal
 from vae_lab.evaluation import ElboMeter, Evaluation, evaluate
@@ -34,6 +35,7 @@ from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Diverged, Training, objective_loss
+from vae_lab.training.trainer import device_of
 
 Say = Callable[[str], None]
 print_line: Say = functools.partial(print, flush=True)
@@ -62,7 +64,7 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     settings = resolve(cfg)
     try:
         dataset = check_settings(settings, named)
-        check_installed(settings)
+        check_machine(settings)
         spec, fingerprint = dataset.spec(), dataset.fingerprint()
     except DataError as error:
         raise RequestError(str(error)) from error
@@ -137,6 +139,8 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
     """Fits (unless that is done) and evaluates. A failure is written down before it is raised."""
     path = asked.directory.path
     try:
+        if done is not None and not (path / LAST).exists():
+            say(f"{asked.label}: {path / LAST} is gone, and with it the model; the run is made again")
         if done is None or not _resumable(path, say):
             _write_config(asked)
             with _tracked(asked, say) as tracker:
@@ -227,7 +231,7 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         build_objective(settings, updates),
         optimizer=lambda params: build(settings["optimizer"], params=params),
         scheduler=lambda optimizer: build(settings["scheduler"], optimizer=optimizer, total_updates=updates),
-        meter=ElboMeter,
+        meter=functools.partial(ElboMeter, seed=stream_seed(0, "val")),  # as `Evaluation()` has it
         seed=settings["seed"],
         ledger=ledger,
         gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
@@ -264,7 +268,8 @@ def _tracked(asked: Request, say: Say) -> Iterator[Any]:
     try:
         yield tracker
     finally:
-        _finish(tracker, failed=sys.exc_info()[0] is not None, say=say)
+        if hasattr(tracker, "end"):
+            tracker.end(failed=sys.exc_info()[0] is not None, say=say)
 
 
 def _tracker(asked: Request) -> Any:
@@ -277,24 +282,13 @@ def _tracker(asked: Request) -> Any:
     return build(asked.settings["logger"], **context)
 
 
-def _finish(tracker: Any, failed: bool, say: Say) -> None:
-    if type(tracker).__name__ != "WandbLogger":
-        return
-    experiment = tracker.experiment
-    offline = bool(experiment.settings._offline)
-    folder = Path(experiment.dir).parent
-    experiment.finish(exit_code=int(failed))
-    if offline:
-        say(f"wandb sync {folder}")
-
-
 # ---- evaluating
 
 
 def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
     path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
     started = time.perf_counter()
-    device = device_of(settings)
+    device = device_of(settings["trainer"]["accelerator"])
     model = build_model(settings, asked.dataset.spec())
     load_weights(model, path, evaluation.checkpoint)
     model.to(device).eval()
@@ -311,12 +305,6 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
         write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return _record(asked, "completed", metrics, details, timing)
-
-
-def device_of(settings: Mapping[str, Any]) -> torch.device:
-    """Where a run computes: the GPU if its trainer asks for one and there is one."""
-    wants = settings["trainer"]["accelerator"] in ("gpu", "cuda", "auto")
-    return torch.device("cuda" if wants and torch.cuda.is_available() else "cpu")
 
 
 def load_weights(model: VAE, path: Path, which: str) -> None:

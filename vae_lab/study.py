@@ -1,4 +1,4 @@
-"""Many runs: a study's arms are expanded to the line of one Hydra multirun, checked, run side by side, and reported."""
+"""A study's file: its question, its arms (a union of grids), and the one Hydra multirun that they expand to."""
 
 import itertools
 import json
@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from vae_lab.config import composer, expand, groups, packaged, parse_overrides
 from vae_lab.errors import RequestError, listed, nearest
-from vae_lab.run import Request, request
-from vae_lab.store import PLAN, to_json, write_atomically
+from vae_lab.options import groups, packaged
 
 _KEYS = {"study", "arms", "over"}
 _STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}
@@ -193,70 +190,3 @@ def register_named(overrides: list[str], config_dir: str | None = None) -> None:
         key, _, value = override.lstrip("+").partition("=")
         if key == "experiment" and value and "," not in value:
             register_study(read_study(value, config_dir))
-
-
-# ---- the plan
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the study at one value of everything that is crossed over."""
-
-    point: Point
-    over: dict[str, Any]
-    request: Request
-
-
-def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> list[Cell]:
-    """Every cell, composed and checked. Errors: `RequestError` for the first that makes no sense, naming it."""
-    register_study(study)
-    names = {point.name: point for point in study.points}
-    cells = []
-    words = study.command(overrides)
-    swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
-    crossed = {*study.over, *swept}
-    named = (config_dir,) if config_dir else ()
-    with composer(config_dir) as compose_point:
-        for words_of_point in expand(words):
-            given = dict(word.partition("=")[::2] for word in words_of_point)
-            cfg = compose_point(words_of_point)
-            try:
-                asked = request(cfg, named)
-            except RequestError as error:
-                raise RequestError(f"{given['arm']}: {error}") from error
-            over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
-            cells.append(Cell(names[given["arm"]], over, asked))
-    return cells
-
-
-def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
-    """Freezes which cell is which run, in the study's folder, which it returns."""
-    folder = cells[0].request.directory.path.parent
-    content = {
-        "study": study.content["study"],
-        "command": "vae-lab train -m " + " ".join(command),
-        "cells": [
-            {
-                "arm": cell.point.arm,
-                "cell": cell.point.name,
-                "strength": cell.point.strength,
-                "over": cell.over,
-                "signature": cell.request.directory.signature,
-            }
-            for cell in cells
-        ],
-    }
-    write_atomically(folder / PLAN, to_json(content))
-    return folder
-
-
-def side_by_side(threads: int, runs: int) -> int:
-    """How many runs to have at once: cores over threads a run. Two runs of one thread beat one run of two by far."""
-    return max(1, min(joblib.cpu_count() // threads, runs))  # joblib knows a container's share
-
-
-def launcher(jobs: int, overrides: list[str]) -> list[str]:
-    """The words that choose a launcher: joblib for runs side by side, unless the person chose one."""
-    if jobs == 1 or any(word.startswith("hydra/launcher") for word in overrides):
-        return []
-    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]

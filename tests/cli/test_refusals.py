@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from small_runs import TINY, Lab
 
-from vae_lab import config
+from vae_lab.options import groups
 
 
 def options(group: str) -> str:
-    return ", ".join(sorted(config.groups()[group]))
+    return ", ".join(sorted(groups()[group]))
 
 
-GROUPS = ", ".join(sorted(set(config.groups()) - {"experiment", "arm"}))
+GROUPS = ", ".join(sorted(set(groups()) - {"experiment", "arm"}))
 NO_KEY = f"no such key or group; groups: {GROUPS}"
 BINARY_ONLY = (
     "likelihood=bernoulli cannot be used here: a Bernoulli likelihood is a probability of binary values only "

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae_lab import config
+from vae_lab import compose, config
 from vae_lab.build import build_model, build_objective
 from vae_lab.data.dataset import Spec
 from vae_lab.distributions import stream
@@ -242,9 +242,7 @@ OBJECTIVES = {
 
 def validated(name: str) -> dict[str, float]:
     """What a validation writes for one set of weights under an objective."""
-    settings = config.resolve(
-        config.compose("latent_dim=3", "encoder.hidden=[8]", "decoder.hidden=[8]", *OBJECTIVES[name])
-    )
+    settings = config.resolve(compose("latent_dim=3", "encoder.hidden=[8]", "decoder.hidden=[8]", *OBJECTIVES[name]))
     torch.manual_seed(0)
     model = build_model(settings, Spec((1, 4, 4), "binary", {"train": 100}))
     module = Training(model, build_objective(settings, 100), _no_optimizer, _no_scheduler, ElboMeter, seed=0)

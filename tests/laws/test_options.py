@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vae_lab import config
-from vae_lab.build import CONTEXT, locate
+from vae_lab import options
+from vae_lab.build import CONTEXT, MODEL, locate
 
-MODEL = ["encoder", "decoder", "posterior", "parametrization", "likelihood", "prior"]
 KINDS = [*MODEL, "bound", "beta", "rate", "evaluation", "optimizer", "scheduler", "logger"]
 FILES = [
     file
-    for directory in config.option_directories()
+    for directory in options.option_directories()
     for kind in KINDS
     for file in sorted(directory.glob(f"{kind}/*.yaml"))
 ]

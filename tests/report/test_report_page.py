@@ -219,7 +219,7 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
 
 def test_runs_by_different_code_or_evaluation_are_flagged(tmp_path: Path) -> None:
     write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]})
-    code = {"vae_lab": "0.2.0", "commit": "fff", "accelerator": "cpu"}
+    code = {"vae_lab": "0.2.0", "commit": "fff", "device": "cpu"}
     write_run(tmp_path, "good", 2, BETTER, environment=code, evaluation={"hash": "e2"}, timing={"steps": 9})
     notes = " ".join(report.build(tmp_path).notes)
     assert "different code: vae_lab 0.1.0 at commit abc1234 (5 runs); 0.2.0 at commit fff (1 run: good seed=2)" in notes

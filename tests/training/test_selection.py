@@ -9,7 +9,7 @@ import torch
 from small_runs import TINY
 
 from vae_lab import compose, load, train
-from vae_lab.distributions import stream
+from vae_lab.distributions import stream, stream_seed
 from vae_lab.run import make_module, request
 from vae_lab.store import RunDirectory
 from vae_lab.training.ledger import Ledger
@@ -105,7 +105,7 @@ def test_a_validation_is_of_the_plain_model(tmp_path: Path) -> None:
     (batch,) = asked.dataset.batches("val", 256)
     q = model.encode(batch.x).base_dist
     rate = 0.5 * (q.loc.square() + q.scale.square() - 1) - q.scale.log()
-    z = q.loc + q.scale * torch.randn(q.loc.shape, generator=stream(0, "evaluation", 0))
+    z = q.loc + q.scale * torch.randn(q.loc.shape, generator=stream(stream_seed(0, "val"), "evaluation", 0))
     errors = batch.x - model.decode(z).mean
     log_likelihood = -0.5 * errors.square() - 0.5 * torch.log(torch.tensor(2 * torch.pi))
     elbo = float((log_likelihood.sum(-1) - rate.sum(-1)).mean().detach())

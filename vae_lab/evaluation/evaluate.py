@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.elbo import ElboMeter
 from vae_lab.evaluation.information import information
 from vae_lab.evaluation.nll import importance_nll
@@ -22,7 +23,7 @@ class Evaluation:
         nll_samples: K, importance samples for each example.
         elbo_samples: draws of z for each example in elbo, rate and distortion.
         aggregate_samples: draws of z for each example in mutual information and marginal KL.
-        seed: of the evaluation's noise, the same for every run.
+        seed: of the evaluation's noise, the same for every run, and another for each split.
         batch_size: examples at a time.
         figures: whether to draw pictures.
     """
@@ -62,18 +63,20 @@ def evaluate(
     for split in splits:
         say(f"evaluating {split}: K = {settings.nll_samples}")
         batches = list(dataset.batches(split, settings.batch_size, device=device))
-        figures, details[split] = _evaluate_split(model, batches, settings)
+        figures, details[split] = _evaluate_split(model, batches, settings, stream_seed(settings.seed, split))
         metrics |= {f"{split}/{name}": value for name, value in figures.items()}
     model.train(was_training)
     return metrics, details
 
 
-def _evaluate_split(model: VAE, batches: list[Batch], settings: Evaluation) -> tuple[dict[str, float], dict[str, Any]]:
-    meter = ElboMeter(settings.elbo_samples, settings.seed)
+def _evaluate_split(
+    model: VAE, batches: list[Batch], settings: Evaluation, seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    meter = ElboMeter(settings.elbo_samples, seed)
     for index, batch in enumerate(batches):
         meter.update(model, batch, index)
-    likelihood = importance_nll(model, batches, settings.nll_samples, settings.seed)
-    shared = information(model, batches, settings.aggregate_samples, settings.seed)
+    likelihood = importance_nll(model, batches, settings.nll_samples, seed)
+    shared = information(model, batches, settings.aggregate_samples, seed)
     examples = meter.elbo.count
     rate = float(meter.rate.mean)
     figures = {

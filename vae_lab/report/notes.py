@@ -9,7 +9,7 @@ from vae_lab.report.words import several
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
-MACHINE = ("accelerator", "precision", "threads")
+MACHINE = ("device", "precision", "threads")
 ERRORS = 3  # standard errors by which a Monte Carlo bound may cross the other
 
 

@@ -1,6 +1,7 @@
 """Experiment trackers beside `metrics.csv`, imported only when used. Each function gives a Lightning logger or None."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +33,19 @@ def wandb(
     `wandb`."""
     if mode != "online":  # else a look-up of its error tracker's host
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
     from pytorch_lightning.loggers import WandbLogger
 
-    os.environ.setdefault("WANDB_SILENT", "true")
-    tracker = WandbLogger(
+    class Tracker(WandbLogger):  # in here, since its base is imported only when used
+        def end(self, failed: bool, say: Callable[[str], object]) -> None:
+            """Ends the W&B run with the run's exit code; says how to upload it if it was offline."""
+            experiment = self.experiment
+            folder, offline = Path(experiment.dir).parent, bool(experiment.settings._offline)
+            experiment.finish(exit_code=int(failed))
+            if offline:
+                say(f"wandb sync {folder}")
+
+    tracker = Tracker(
         name=run_name,
         save_dir=run_dir.absolute(),  # its own process may have another working directory
         project=project,

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from annotated_types import Ge, Interval, Len
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
@@ -11,10 +12,18 @@ from vae_lab.training.checkpoint_io import CheckedCheckpointIO
 Steps = Annotated[int, Ge(1)]
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
+Accelerator = Literal["cpu", "gpu", "cuda", "auto"]
+
+
+def device_of(accelerator: Accelerator) -> torch.device:
+    """Where a run trains and is evaluated: `gpu` is CUDA, and `auto` is CUDA where it is."""
+    wants = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if wants else "cpu")
+
 
 def trainer(
     *,
-    accelerator: Literal["cpu", "gpu", "auto", "cuda", "mps", "tpu"] = "cpu",
+    accelerator: Accelerator = "cpu",
     devices: Literal[1] | Annotated[list[NonNegativeInt], Len(1, 1)] = 1,
     precision: Precision = "32-true",
     max_epochs: Steps | None = None,
@@ -35,7 +44,7 @@ def trainer(
     if max_epochs is None:
         max_epochs = 20 if max_steps is None else -1
     return pl.Trainer(
-        accelerator=accelerator,
+        accelerator=device_of(accelerator).type,
         devices=devices,
         precision=precision,
         max_epochs=max_epochs,
