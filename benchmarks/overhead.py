@@ -1,16 +1,17 @@
 """What training through the lab costs over a bare PyTorch loop with the same objective, loader, noise and optimiser.
 
-`python -m benchmarks.overhead` trains a 784-200-200-50 VAE on MNIST-shaped data on one thread, in turn, five times each,
-at batch 20 and 128; prints medians and writes `benchmarks/results/overhead.json`.
+`python -m benchmarks.overhead` trains a 784-200-200-50 VAE on MNIST-shaped data on one thread, both in turn, in five
+rounds, at batch 20 and 128; prints medians and writes `benchmarks/results/overhead.json`.
 """
 
 import argparse
 import json
+import logging
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 
-WARMUP = 50
+BLOCK = 50  # steps a turn; the first is a warm-up
 SPEC = Spec((1, 28, 28), "binary", {"train": 10_000, "val": 100, "test": 100})
 
 
@@ -41,40 +42,46 @@ def parts(settings: dict[str, Any]) -> tuple[VAE, Objective, Batches]:
     return build_model(settings, SPEC), build_objective(settings, 10**6), loader
 
 
-def bare_loop(settings: dict[str, Any], steps: int) -> float:
-    """Steps a second of the loop that a person would write who has read everything about speed."""
+def bare_loop(settings: dict[str, Any]) -> Iterator[None]:
+    """The loop that a person would write who has read everything about speed, a step at a time."""
     model, objective, loader = parts(settings)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
-    generator, done, started = torch.Generator(), 0, 0.0
+    generator, done = torch.Generator(), 0
     while True:
         for batch in loader:
-            if done == WARMUP:
-                started = time.perf_counter()
-            if done == WARMUP + steps:
-                return steps / (time.perf_counter() - started)
             noise = model.noise(len(batch.x), 1, generator.manual_seed(stream_seed(0, "posterior", done)))
             loss = objective(model.terms(batch, noise), objective.coefficients(done))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             done += 1
+            yield
 
 
-class Clock(pl.Callback):
-    """Notes when the warm-up and the run end."""
+class InTurn(pl.Callback):
+    """Times the training that it is called by, `BLOCK` updates at a time, and as many steps of a bare loop between two
+    such blocks: a slow second of the machine meets both."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.started, self.ended = steps, 0.0, 0.0
+    def __init__(self, bare: Iterator[None]) -> None:
+        self.bare, self.seconds = bare, {"bare": 0.0, "lab": 0.0}
+        self.started = 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if pl_module.updates == WARMUP:
-            self.started = time.perf_counter()
-        if pl_module.updates == WARMUP + self.steps:
-            self.ended = time.perf_counter()
+        if pl_module.updates % BLOCK:
+            return
+        now = time.perf_counter()
+        warm = pl_module.updates > BLOCK
+        if warm:
+            self.seconds["lab"] += now - self.started
+        for _step in range(BLOCK):
+            next(self.bare)
+        self.started = time.perf_counter()
+        if warm:
+            self.seconds["bare"] += self.started - now
 
 
-def lab(settings: dict[str, Any], steps: int) -> float:
-    """Steps a second of the lab's own training, with its logging, ledger, guard and checkpoints."""
+def in_turn(settings: dict[str, Any], steps: int) -> dict[str, float]:
+    """Steps a second of the bare loop, and of the lab's own training with its logging, ledger, guard and checkpoints."""
     model, objective, loader = parts(settings)
     with tempfile.TemporaryDirectory() as folder:
         module = Training(
@@ -86,46 +93,34 @@ def lab(settings: dict[str, Any], steps: int) -> float:
             seed=0,
             ledger=Ledger(Path(folder) / "ledger"),
         )
-        clock = Clock(steps)
+        turns = InTurn(bare_loop(settings))
         last = build(settings["callbacks"]["checkpoint"], directory=folder)
-        node = {**settings["trainer"], "max_steps": WARMUP + steps, "enable_progress_bar": False}
+        node = {**settings["trainer"], "max_steps": BLOCK + steps, "enable_progress_bar": False}
         history = HistoryLogger(Path(folder) / "metrics.csv")
-        trainer = build({**node, "logger": [history], "callbacks": [clock, last], "default_root_dir": folder})
+        trainer = build({**node, "logger": [history], "callbacks": [turns, last], "default_root_dir": folder})
         trainer.fit(module, loader)
-    return steps / (clock.ended - clock.started)
-
-
-def measure(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Each contender in turn, so that a slow minute of the machine meets them all."""
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, contender in contenders.items():
-            rates[name].append(contender())
-    return rates
+    return {name: steps / seconds for name, seconds in turns.seconds.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=600, help=f"a multiple of {BLOCK}")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     rows = []
     for batch_size in (20, 128):
         cfg = compose(
             f"batch_size={batch_size}", "latent_dim=50", "encoder.hidden=[200,200]", "decoder.hidden=[200,200]"
         )
         settings = resolve(cfg)
-        contenders = {
-            "bare": lambda settings=settings: bare_loop(settings, options.steps),
-            "lab": lambda settings=settings: lab(settings, options.steps),
-        }
-        rates = measure(contenders, options.rounds)
-        ratio = statistics.median(b / a for a, b in zip(rates["bare"], rates["lab"], strict=True))
+        rates = [in_turn(settings, options.steps) for _ in range(options.rounds)]
+        ratio = statistics.median(round_["lab"] / round_["bare"] for round_ in rates)
         row = {
             "batch_size": batch_size,
             "ratio": ratio,
-            **{k: statistics.median(v) for k, v in rates.items()},
+            **{name: statistics.median(round_[name] for round_ in rates) for name in ("bare", "lab")},
             "rates": rates,
         }
         rows.append(row)

@@ -19,7 +19,7 @@ class LastCheckpoint(Checkpoint):
 
     cosmetic = frozenset({"every_n_updates"})  # changes no model, so it is no part of a run's identity
 
-    def __init__(self, directory: str, every_n_updates: Count = 200) -> None:
+    def __init__(self, directory: str, every_n_updates: Count = 500) -> None:
         self.path, self.every = f"{directory}/last.ckpt", every_n_updates
         self._saved, self._postponed = 0, False
 
