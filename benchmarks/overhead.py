@@ -19,14 +19,13 @@ import pytorch_lightning as pl
 import torch
 
 from vae_lab import compose
-from vae_lab.build import build_model, build_objective
+from vae_lab.build import build, build_model, build_objective
 from vae_lab.config import resolve
 from vae_lab.data.dataset import Spec
 from vae_lab.data.loader import Batches
 from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-from vae_lab.run import build
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training

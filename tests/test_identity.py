@@ -11,7 +11,7 @@ from small_runs import TINY
 
 from vae_lab import compose, config, train
 from vae_lab.identity import evaluation_hash, signature
-from vae_lab.run import request
+from vae_lab.request import request
 
 
 def settings(*words: str) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vae_lab import compose
+from vae_lab.fitting import lightning_fit, make_module, make_trainer
 from vae_lab.models import Terms
-from vae_lab.run import Request, _lightning_fit, make_module, make_trainer, request
+from vae_lab.request import Request, request
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.module import Diverged, Training
 
@@ -55,7 +56,7 @@ def fit(ask: Request, spoiled: set[int] | None = None) -> tuple[Training, list[d
     module._update = watched  # type: ignore[method-assign]
     ask.directory.path.mkdir(parents=True, exist_ok=True)
     trainer = make_trainer(ask, [HistoryLogger(ask.directory.path / "metrics.csv")], progress=False)
-    _lightning_fit(trainer, module, ask, None)
+    lightning_fit(trainer, module, ask, None)
     return module, seen
 
 

@@ -14,7 +14,9 @@ from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
-from vae_lab.run import Request, Say, claimed, evaluated, load_weights, print_line
+from vae_lab.request import Request, Say, print_line
+from vae_lab.run import claimed
+from vae_lab.scoring import evaluated, load_weights
 from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, to_json, write_atomically
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from vae_lab.config import composer, expand, parse_overrides
 from vae_lab.errors import RequestError
-from vae_lab.run import Request, request
+from vae_lab.request import Request, request
 from vae_lab.store import PLAN, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
 

@@ -10,7 +10,8 @@ from small_runs import TINY
 
 from vae_lab import compose, load, train
 from vae_lab.distributions import stream, stream_seed
-from vae_lab.run import make_module, request
+from vae_lab.fitting import make_module
+from vae_lab.request import request
 from vae_lab.store import RunDirectory
 from vae_lab.training.ledger import Ledger
 

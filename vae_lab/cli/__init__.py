@@ -1,0 +1,95 @@
+"""The command `vae-lab`."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from vae_lab.cli.words import say_error
+
+USAGE = """\
+vae-lab: a laboratory for variational autoencoders
+
+  vae-lab train [overrides] [-m]               one run, or a Hydra multirun; Hydra's own flags pass through
+  vae-lab study NAME [overrides] [--dry-run]   a study: expands it, runs it, writes its report; --dry-run lists the runs
+  vae-lab report PATH...                       report.html and results.csv from run directories
+  vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
+  vae-lab ls [PATH]                            one line a run (PATH: runs)
+  vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
+
+Examples
+  vae-lab study collapse_digits
+  vae-lab train dataset=mnist mitigation=free_bits rate.nats=0.1
+  vae-lab train -m prior=normal,mixture seed=0,1,2
+  vae-lab train --help                         every group, option and key
+
+Exit codes: 0 all done; 1 a run failed; 2 the request was wrong; 130 interrupted; 143 terminated.
+"""
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """The entry point: runs a command and exits with its code."""
+    argv = sys.argv[1:] if argv is None else argv
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = _dispatch(argv)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `vae-lab ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _terminated(signum: int, frame: Any) -> NoReturn:
+    """SIGTERM ends the process with 143; left to Lightning it would save, exit with 0, and drop the other jobs."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGKILL)  # a joblib worker has no method kill
+    raise SystemExit(143)
+
+
+def _dispatch(argv: list[str]) -> int:
+    command, rest = argv[0] if argv else "help", argv[1:]
+    own_help = command in COMMANDS and command != "train" and not {"-h", "--help"}.isdisjoint(rest)
+    if command in ("-h", "--help", "help") or own_help:
+        print(USAGE, end="")
+        return 0
+    if command == "--version":
+        return _version()
+    from vae_lab.errors import RequestError, RunFailed, listed, nearest, refusal
+
+    try:
+        if command not in COMMANDS:
+            raise RequestError(f"{command}: no such command; there are {listed(COMMANDS)}{nearest(command, COMMANDS)}")
+        return _command(command)(rest)
+    except RequestError as error:
+        return say_error(error, 2)
+    except RunFailed as error:
+        return say_error(error, 1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        told = refusal(error)
+        return say_error(told, 2 if isinstance(told, RequestError) else 1)
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"vae-lab {version('vae-lab')}")
+    return 0
+
+
+COMMANDS = {"train": "train", "study": "study", "report": "runs", "evaluate": "runs", "ls": "runs", "check": "train"}
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    """The function of a command, from its file."""
+    found: Callable[[list[str]], int] = getattr(importlib.import_module(f"vae_lab.cli.{COMMANDS[name]}"), name)
+    return found

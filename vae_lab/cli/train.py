@@ -1,0 +1,169 @@
+"""`vae-lab train` and `vae-lab check`: one run or a grid, each point checked before the first one starts."""
+
+import functools
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from vae_lab.cli.words import counted, figures_of, only_shows, say_error
+
+
+def train(argv: list[str]) -> int:
+    from vae_lab import config
+
+    asked = config.parse_arguments(argv)
+    if only_shows(asked):
+        _hand_to_hydra(argv)
+        return 0
+    requests = _requests(asked)
+    if asked.multirun:
+        ended = multirun(argv)
+        return int(summarise(requests) or not ended)
+    _single(argv)
+    return 0
+
+
+def check(argv: list[str]) -> int:
+    from vae_lab import config
+
+    asked = config.parse_arguments(argv)
+    if only_shows(asked):
+        _hand_to_hydra(argv)
+        return 0
+    requests = _requests(asked)
+    for request in requests:
+        print(f"{request.directory.path}  {request.directory.state()}")
+    print(f"{counted(len(requests), 'run')}: no mistake found")
+    return 0
+
+
+def _requests(asked: Any) -> list[Any]:
+    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, what
+    they share is checked now, and each of them as its job begins."""
+    from vae_lab import config, study
+
+    study.register_named(asked.overrides, asked.config_dir)
+    named = (asked.config_dir,) if asked.config_dir else ()
+    shared = config.fixed_part(asked.overrides) if asked.multirun else None
+    points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
+    with config.composer(asked.config_dir) as compose:
+        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+
+    from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
+
+    requests = [request(cfg, named) for cfg in composed]
+    return requests if shared is None else []
+
+
+def _hand_to_hydra(argv: list[str]) -> None:
+    from vae_lab import config, study
+
+    asked = config.parse_arguments(argv)
+    study.register_named(asked.overrides, asked.config_dir)
+    config.run_hydra(argv, job)
+
+
+def _single(argv: list[str]) -> None:
+    """Runs one job. Errors: what the job raised."""
+    failure = None
+    try:
+        _hand_to_hydra(argv)
+    except SystemExit as stop:
+        if stop.__cause__ is None:
+            raise
+        failure = stop.__cause__
+    if failure is not None:
+        raise failure
+
+
+def multirun(argv: list[str]) -> bool:
+    """Runs every job; False if that was stopped before its end: by a run that failed under `fail_fast`, or by the loss
+    of a worker."""
+    from vae_lab.errors import RequestError
+
+    try:
+        _hand_to_hydra(argv)
+    except (RequestError, OSError):
+        raise
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        return False
+    except Exception as error:
+        say_error(RuntimeError(f"stopped: {' '.join(str(error).split())}"), 1)
+        return False
+    return True
+
+
+def job(cfg: Any) -> float:
+    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise.
+
+    A failure ends the process of a single run or stops the others under `fail_fast`: by `SystemExit`, since Hydra keeps
+    an exception for the end, and prints its traceback.
+    """
+    from vae_lab import config
+    from vae_lab.errors import RequestError, RunFailed
+    from vae_lab.request import request
+    from vae_lab.run import execute
+
+    _end_with_parent()
+    overrides, multirun, named = config.job_facts()
+    config.note_overrides(cfg, overrides)
+    asked = request(cfg, named)
+    before = asked.directory.state()
+    try:
+        result = execute(asked, progress=not multirun)
+    except (RunFailed, RequestError) as failure:
+        if multirun:
+            _job_line(asked, "failed: " + str(failure).removeprefix(f"{asked.label}: "), multirun)
+        if cfg.fail_fast or not multirun:
+            raise SystemExit(1) from failure
+        return float("nan")
+    _job_line(asked, figures_of(result), multirun, before == "completed")
+    value = result["metrics"].get(cfg.optimized_metric)
+    return float("nan") if value is None else float(value)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """In a launcher's worker: ends this process, as `kill -9` does, when the one that started it is gone. A joblib
+    worker by itself would go on, and then wait for ever."""
+    if multiprocessing.current_process().name == "MainProcess":
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) -> None:
+    """One line a run; in a study with its number and the time left, and only for what is new."""
+    from vae_lab import progress
+
+    head = progress.of_study(asked.directory.path.parent) if multirun else ""
+    if not (head and done_before):
+        print(f"{head}{asked.label}  {text}", flush=True)
+    if not multirun:
+        print(asked.directory.path, flush=True)
+
+
+def summarise(requests: list[Any]) -> bool:
+    """Says which runs failed, and how many did not end; True if there are any."""
+    from vae_lab.store import LOG
+
+    labels = {request.directory: request.label for request in requests}
+    states = {directory: directory.state() for directory in labels}
+    for directory in (d for d, state in states.items() if state == "failed"):
+        error = directory.result().get("error")
+        print(f"failed: {labels[directory]}  {error}  ({directory.path / LOG})", file=sys.stderr)
+    missing = sum(state not in ("completed", "failed") for state in states.values())
+    if missing:
+        print(f"{missing} of {len(states)} runs did not end; the same command goes on from here", file=sys.stderr)
+    return any(state != "completed" for state in states.values())

@@ -1,0 +1,31 @@
+"""What the commands print alike."""
+
+import os
+import sys
+import traceback
+from typing import Any
+
+
+def say_error(error: Exception, code: int) -> int:
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    print(f"vae-lab: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+def counted(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def figures_of(result: dict[str, Any]) -> str:
+    metrics, timing = result["metrics"], result["timing"]
+    seconds = timing["seconds_fit"] + timing["seconds_evaluate"]
+    return (
+        f"test elbo {metrics['test/elbo']:.2f}  nll {metrics['test/nll']:.2f}  rate {metrics['test/rate']:.2f}  "
+        f"active {metrics['test/active_units']:.0f}  {seconds:.0f} s"
+    )
+
+
+def only_shows(asked: Any) -> bool:
+    """Whether one of Hydra's flags asks for a text instead of a run."""
+    return bool(asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion)

@@ -1,0 +1,101 @@
+"""The training of one run: from the start, or from its last checkpoint."""
+
+import functools
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from vae_lab.build import build, build_model, build_objective, updates_of
+from vae_lab.distributions import stream_seed
+from vae_lab.evaluation import ElboMeter
+from vae_lab.request import Request, Say
+from vae_lab.scoring import load_weights
+from vae_lab.store import HISTORY, LAST
+from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
+from vae_lab.training.history import HistoryLogger
+from vae_lab.training.ledger import Ledger
+from vae_lab.training.module import Training
+
+
+def fit(asked: Request, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
+    """Trains from the start or from the last checkpoint; returns the timing."""
+    path, settings = asked.directory.path, asked.settings
+    ledger, resume = Ledger(path / ".ledger"), resumable(path, say)
+    ledger.count_attempt()
+    history = HistoryLogger(path / HISTORY)
+    history.rewind(resume["vae_lab"]["history"] if resume else 0)
+    pl.seed_everything(settings["seed"], verbose=False)
+    module = make_module(asked, ledger)
+    if settings["init_from"] and not resume:
+        load_weights(module.model, Path(settings["init_from"]), "last")
+    trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
+    started = time.perf_counter()
+    try:
+        lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
+    finally:
+        ledger.add_seconds(time.perf_counter() - started)
+    return {
+        "seconds_fit": ledger.seconds,
+        "steps": module.updates,
+        "steps_run": ledger.updates,
+        "attempts": ledger.attempts,
+    }
+
+
+def lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
+    data = functools.partial(asked.dataset.batches, device=trainer.strategy.root_device)
+    train = data("train", asked.settings["batch_size"], seed=asked.settings["seed"], shuffle=True)
+    val = data("val", VALIDATION_BATCH)
+    try:
+        trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:  # Lightning turns an interrupt into exit code 1
+        if trainer.interrupted and stop.code == 1:
+            raise KeyboardInterrupt from stop
+        raise
+
+
+VALIDATION_BATCH = 256
+"""Examples at a time during training. Like the noise of `ElboMeter()` it is no setting: what a plateau or the best
+checkpoint sees belongs to the training, and `evaluation.*` must not reach it."""
+
+
+def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
+    settings, spec = asked.settings, asked.dataset.spec()
+    updates = updates_of(settings, spec)
+    return Training(
+        build_model(settings, spec),
+        build_objective(settings, updates),
+        optimizer=lambda params: build(settings["optimizer"], params=params),
+        scheduler=lambda optimizer: build(settings["scheduler"], optimizer=optimizer, total_updates=updates),
+        meter=functools.partial(ElboMeter, seed=stream_seed(0, "val")),  # as `Evaluation()` has it
+        seed=settings["seed"],
+        ledger=ledger,
+        gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
+        accumulate=settings["trainer"].get("accumulate_grad_batches", 1),
+    )
+
+
+def make_trainer(asked: Request, loggers: list[Any], progress: bool) -> pl.Trainer:
+    directory = str(asked.directory.path / "checkpoints")
+    callbacks = [build(node, directory=directory) for node in asked.settings["callbacks"].values()]
+    node = dict(asked.settings["trainer"])
+    node["enable_progress_bar"] = node["enable_progress_bar"] and progress and sys.stderr.isatty()
+    if node["enable_progress_bar"]:
+        callbacks.append(pl.callbacks.RichProgressBar())
+    return build({**node, "logger": loggers, "callbacks": callbacks, "default_root_dir": str(asked.directory.path)})
+
+
+def resumable(path: Path, say: Say) -> dict[str, Any] | None:
+    """The last checkpoint if it is whole; a damaged one is said, and the run begins anew."""
+    if not (path / LAST).exists():
+        return None
+    try:
+        return read_checkpoint(path / LAST)
+    except DamagedCheckpoint as damage:
+        say(f"{damage}; the run begins anew")
+        shutil.rmtree(path / "checkpoints")
+        return None

@@ -1,0 +1,85 @@
+"""The evaluation of one run, from its checkpoint, and the record of it."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vae_lab.build import build_model, build_objective, updates_of
+from vae_lab.environment import environment
+from vae_lab.errors import RequestError
+from vae_lab.evaluation import evaluate
+from vae_lab.evaluation.panels import panels, write_panels
+from vae_lab.identity import evaluation_hash
+from vae_lab.models import VAE
+from vae_lab.request import Request, Say
+from vae_lab.store import BEST, CONFIG, LAST
+from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
+from vae_lab.training.module import Diverged, objective_loss
+from vae_lab.training.trainer import device_of
+
+
+def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
+    started = time.perf_counter()
+    device = device_of(settings["trainer"]["accelerator"])
+    model = build_model(settings, asked.dataset.spec())
+    load_weights(model, path, evaluation.checkpoint)
+    model.to(device).eval()
+    log = logging.getLogger(__name__)
+    metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
+    objective, updates = build_objective(settings, updates_of(settings, asked.dataset.spec())), timing["steps"]
+    for split in ("val", "test"):
+        batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
+        metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
+        metrics[f"{split}/beta"] = objective.beta(updates)
+    if not math.isfinite(metrics["test/elbo"]):
+        raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
+    if evaluation.figures and len(settings["spec"]["shape"]) == 3:
+        write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
+    timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
+    return record(asked, "completed", metrics, details, timing)
+
+
+def load_weights(model: VAE, path: Path, which: str) -> None:
+    """Puts the weights of a run's checkpoint into a model. Errors: `RequestError` if it is not there, not whole, or of
+    another model."""
+    file, prefix = path / (BEST if which == "best" else LAST), "model."
+    if not file.exists():
+        raise RequestError(f"{file} is not there: {path} is no finished run, or never saved its {which} model")
+    try:
+        state = read_checkpoint(file)["state_dict"]
+        model.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+    except DamagedCheckpoint as damage:
+        raise RequestError(f"{damage}; rerun=true trains it again") from damage
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise RequestError(
+            f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def record(
+    asked: Request,
+    status: str,
+    metrics: dict[str, float],
+    details: dict[str, Any],
+    timing: Mapping[str, Any],
+    error: str | None = None,
+) -> dict[str, Any]:
+    settings, identity = asked.settings, asked.evaluation.identity()
+    return {
+        "signature": asked.directory.signature,
+        "study": settings["study"]["name"],
+        "arm": settings["study"].get("arm"),
+        "seed": settings["seed"],
+        "status": status,
+        **({"error": error} if error else {}),
+        "metrics": metrics,
+        "details": details,
+        "evaluation": {"hash": evaluation_hash(identity), "settings": identity},
+        "settings": settings,
+        "environment": environment(settings),
+        "timing": dict(timing),
+    }
