@@ -38,7 +38,7 @@ def parts(settings: dict[str, Any]) -> tuple[VAE, Objective, Batches]:
     torch.manual_seed(0)
     x = torch.randint(0, 256, (SPEC.sizes["train"], *SPEC.shape), dtype=torch.uint8)
     loader = Batches(x, None, batch_size=settings["batch_size"], levels=255, seed=0, shuffle=True, redraw=True)
-    return build_model(settings, SPEC), build_objective(settings, 10**6), loader
+    return build_model(settings, SPEC), build_objective(settings, SPEC), loader
 
 
 def bare_loop(settings: dict[str, Any]) -> Iterator[None]:

@@ -21,6 +21,7 @@ from vae_lab.models.priors import StandardNormalPrior
 from vae_lab.objectives import Objective
 from vae_lab.objectives.beta import Constant
 from vae_lab.objectives.bounds import ELBO
+from vae_lab.objectives.objective import Coefficients
 from vae_lab.objectives.rate import FreeBits, Identity
 
 EIGENVALUES = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.2], dtype=torch.float64)
@@ -70,7 +71,8 @@ def fit(model: VAE, objective: Objective, x: Tensor, steps: int = 1500) -> float
     def loss_with_gradient() -> Tensor:
         for parameter in parameters:
             parameter.grad = None
-        loss = objective(model.terms(batch, noise), objective.coefficients(0).double())
+        weights = Coefficients(*(number.double() for number in objective.coefficients(0)))
+        loss = objective(model.terms(batch, noise), weights)
         loss.backward()
         return loss.detach()
 

@@ -14,12 +14,14 @@ from vae_lab.build import build_model, build_objective
 from vae_lab.data.dataset import Spec
 from vae_lab.models import VAE, Batch
 from vae_lab.objectives import Objective
+from vae_lab.objectives.objective import Coefficients
 from vae_lab.options import groups
 
 MODELS, BATCH, LATENTS, UPDATES, T = 4, 6, 4, 100, 7
 SPEC = Spec((1, 4, 3), "binary", {"train": 100, "val": 10, "test": 10})
 SMALL = (
     f"latent_dim={LATENTS}",
+    f"trainer.max_steps={UPDATES}",
     "encoder.hidden=[8]",
     "rate.group_size=2",
     "rate.granularity=dim",
@@ -38,7 +40,7 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, x: Tensor, noise: Tensor, coefficients: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, coefficients: Coefficients) -> Tensor:
         return self.objective(self.model.terms(Batch(x), noise), coefficients)
 
 
@@ -49,7 +51,7 @@ def steps_of(*overrides: str) -> list[Step]:
     steps = []
     for seed in range(MODELS):
         torch.manual_seed(seed)
-        steps.append(Step(build_model(settings, SPEC), build_objective(settings, UPDATES)))
+        steps.append(Step(build_model(settings, SPEC), build_objective(settings, SPEC)))
     return steps
 
 
@@ -58,7 +60,7 @@ def _known(word: str, overrides: tuple[str, ...]) -> bool:
     key = word.partition("=")[0].partition(".")[0]
     chosen = [value.partition("=")[2] for value in overrides if value.partition("=")[0] == key]
     option = chosen[-1] if chosen else {"encoder": "mlp", "decoder": "mlp", "rate": "identity"}.get(key)
-    return key == "latent_dim" or (option in ("mlp", "free_bits"))
+    return key in ("latent_dim", "trainer") or (option in ("mlp", "free_bits"))
 
 
 def inputs(step: Step) -> tuple[Tensor, Tensor, Tensor]:

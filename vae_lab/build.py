@@ -23,6 +23,7 @@ CONTEXT = frozenset(
         "outputs",
         "arity",
         "total_updates",
+        "examples",
         "optimizer",
         "params",
         "directory",
@@ -57,7 +58,7 @@ def build(node: Node, **context: Any) -> Any:
         raise RequestError(" ".join(text.split())) from error
 
 
-MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior")  # the groups that make it
+MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior", "inference")  # its groups
 
 
 def build_model(settings: Node, spec: Spec) -> VAE:
@@ -72,12 +73,17 @@ def build_model(settings: Node, spec: Spec) -> VAE:
         decoder=build(settings["decoder"], **common, arity=likelihood.arity),
         likelihood=likelihood,
         prior=build(settings["prior"], **common),
+        inference=build(settings["inference"], **common, total_updates=updates_of(settings, spec)),
     )
 
 
-def build_objective(settings: Node, updates: int) -> Objective:
-    """The objective of a run of so many updates."""
-    common = {"latent_dim": settings["latent_dim"], "total_updates": updates}
+def build_objective(settings: Node, spec: Spec) -> Objective:
+    """The objective of a run on such data."""
+    common = {
+        "latent_dim": settings["latent_dim"],
+        "total_updates": updates_of(settings, spec),
+        "examples": spec.sizes["train"],
+    }
     bound, beta, rate = (build(settings[key], **common) for key in ("bound", "beta", "rate"))
     return Objective(bound, beta, rate, [build(node, **common) for node in settings["regularizer"].values()])
 

@@ -13,7 +13,7 @@ from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, updates_of
+from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
@@ -48,7 +48,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
         raise RequestError(refused[0])
     with torch.device("meta"):  # shapes are checked and nothing is allocated
         model = build_model(settings, spec)
-        build_objective(settings, updates_of(settings, spec))
+        build_objective(settings, spec)
     if settings["init_from"]:
         _check_weights(Path(settings["init_from"]), model)
     return dataset

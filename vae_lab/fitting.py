@@ -68,7 +68,7 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
     updates = updates_of(settings, spec)
     return Training(
         build_model(settings, spec),
-        build_objective(settings, updates),
+        build_objective(settings, spec),
         optimizer=lambda params: build(settings["optimizer"], params=params),
         scheduler=lambda optimizer: build(settings["scheduler"], optimizer=optimizer, total_updates=updates),
         meter=functools.partial(ElboMeter, seed=stream_seed(0, "val")),  # as `Evaluation()` has it
@@ -76,6 +76,7 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         ledger=ledger,
         gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
         accumulate=settings["trainer"].get("accumulate_grad_batches", 1),
+        corruption=build(settings["corruption"]),
     )
 
 

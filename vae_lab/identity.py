@@ -50,11 +50,18 @@ def signature(settings: Mapping[str, Any], fingerprint: str) -> str:
     kept = {
         key: _canonical(value)
         for key, value in settings.items()
-        if key not in COSMETIC and value != {} and not (key in TOP_LEVEL and value == TOP_LEVEL[key])
+        if key not in COSMETIC and not _neutral(value) and not (key in TOP_LEVEL and value == TOP_LEVEL[key])
     }
     kept["init_from"] = weights_hash(settings.get("init_from"))
     content = json.dumps([NUMERICS, fingerprint, kept], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+
+def _neutral(value: Any) -> bool:
+    """Whether a group's part does nothing, as its class says itself: a group added later then renames no run."""
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return bool(value == {})
+    return bool(vars(locate("", str(value["_target_"]))).get("neutral", False))
 
 
 def _canonical(value: Any) -> Any:

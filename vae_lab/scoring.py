@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_lab.build import build_model, build_objective, updates_of
+from torch import Tensor
+
+from vae_lab.build import build_model, build_objective
 from vae_lab.environment import environment
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import evaluate
@@ -30,11 +32,13 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
     model.to(device).eval()
     log = logging.getLogger(__name__)
     metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
-    objective, updates = build_objective(settings, updates_of(settings, asked.dataset.spec())), timing["steps"]
+    objective, updates = build_objective(settings, asked.dataset.spec()), timing["steps"]
+    objective.load_state_dict(_state(path, evaluation.checkpoint, "objective."))  # a controller's, or a discriminator
+    objective.to(device).eval()
     for split in ("val", "test"):
         batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
         metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
-        metrics[f"{split}/beta"] = objective.beta(updates)
+        metrics[f"{split}/beta"] = float(objective.beta(updates))
     if not math.isfinite(metrics["test/elbo"]):
         raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
@@ -46,18 +50,32 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
 def load_weights(model: VAE, path: Path, which: str) -> None:
     """Puts the weights of a run's checkpoint into a model. Errors: `RequestError` if it is not there, not whole, or of
     another model."""
-    file, prefix = path / (BEST if which == "best" else LAST), "model."
+    state = _state(path, which, "model.")
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        file = _checkpoint(path, which)
+        raise RequestError(
+            f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _checkpoint(path: Path, which: str) -> Path:
+    return path / (BEST if which == "best" else LAST)
+
+
+def _state(path: Path, which: str, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose names begin with `prefix`, by the rest of their names."""
+    file = _checkpoint(path, which)
     if not file.exists():
         raise RequestError(f"{file} is not there: {path} is no finished run, or never saved its {which} model")
     try:
         state = read_checkpoint(file)["state_dict"]
-        model.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)})
+        return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     except DamagedCheckpoint as damage:
         raise RequestError(f"{damage}; rerun=true trains it again") from damage
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise RequestError(
-            f"{file} does not fit the model of {path / CONFIG}: {' '.join(str(error).split())}"
-        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{file} is no checkpoint of a run: it has no state_dict of names and tensors") from error
 
 
 def record(

@@ -14,4 +14,5 @@ Widths = Annotated[list[Count], MinLen(1)]
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus"]
 
 Updates = Annotated[int, Ge(1)] | Annotated[float, Interval(gt=0, le=1)]
+Span = Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)]  # one that may be empty
 """A span of training: an int counts updates, a float is a fraction of the run, as in Lightning's `limit_train_batches`."""

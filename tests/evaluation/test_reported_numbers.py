@@ -240,12 +240,17 @@ OBJECTIVES = {
 }
 
 
+SMALL = ("latent_dim=3", "encoder.hidden=[8]", "decoder.hidden=[8]", "trainer.max_steps=100")
+
+
 def validated(name: str) -> dict[str, float]:
     """What a validation writes for one set of weights under an objective."""
-    settings = config.resolve(compose("latent_dim=3", "encoder.hidden=[8]", "decoder.hidden=[8]", *OBJECTIVES[name]))
+    settings = config.resolve(compose(*SMALL, *OBJECTIVES[name]))
     torch.manual_seed(0)
-    model = build_model(settings, Spec((1, 4, 4), "binary", {"train": 100}))
-    module = Training(model, build_objective(settings, 100), _no_optimizer, _no_scheduler, ElboMeter, seed=0)
+    spec = Spec((1, 4, 4), "binary", {"train": 100})
+    module = Training(
+        build_model(settings, spec), build_objective(settings, spec), _no_optimizer, _no_scheduler, ElboMeter, seed=0
+    )
     written: dict[str, float] = {}
     module._write = written.update  # type: ignore[method-assign]
     module.log = lambda *args, **kwargs: None  # type: ignore[assignment, method-assign]

@@ -7,7 +7,7 @@ from law_options import every, node_of
 from torch import Tensor
 
 from vae_lab.objectives.rate import Identity
-from vae_lab.testing import EVIDENCE, check_bound, conjugate_terms, make
+from vae_lab.testing import EVIDENCE, check_bound, conjugate_terms, make, weights
 
 LOC, LOG_SCALE = torch.tensor([0.2]), torch.tensor([-0.2])
 
@@ -19,7 +19,7 @@ def test_a_bound_keeps_its_laws(name: str) -> None:
 
 def iwae(samples: int, noise: Tensor, loc: Tensor = LOC, log_scale: Tensor = LOG_SCALE) -> Tensor:
     bound = make(node_of("bound", "iwae", samples=samples))
-    return bound(conjugate_terms(noise, loc, log_scale), torch.tensor(1.0), Identity())
+    return bound(conjugate_terms(noise, loc, log_scale), weights(), Identity())
 
 
 def by_numpy(noise: Tensor) -> float:

@@ -10,6 +10,13 @@ from vae_lab.models.posteriors import Posterior
 from vae_lab.models.terms import Batch, Terms
 
 
+class Inference(nn.Module):
+    """How q(z|x) is obtained: amortised, as the encoder says."""
+
+    def forward(self, model: "VAE", x: Tensor) -> Distribution:
+        return model.amortized(x)
+
+
 class VAE(nn.Module):
     r"""A latent-variable model and its amortised posterior (Kingma and Welling 2014; Rezende et al. 2014).
 
@@ -20,6 +27,7 @@ class VAE(nn.Module):
         decoder: maps z, (..., k), and the likelihood to p(x|z).
         likelihood: maps the decoder's raw output to p(x|z).
         prior: gives p(z).
+        inference: how q(z|x) is obtained from the encoder; it may refine what the encoder says of an example.
     """
 
     def __init__(
@@ -30,13 +38,19 @@ class VAE(nn.Module):
         decoder: Decoder,
         likelihood: nn.Module,
         prior: nn.Module,
+        inference: Inference | None = None,
     ) -> None:
         super().__init__()
+        self.inference = inference or Inference()
         self.encoder, self.parametrization, self.posterior = encoder, parametrization, posterior
         self.decoder, self.likelihood, self.prior = decoder, likelihood, prior
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z|x), batch (B,), event (k,)."""
+        return self.inference(self, x)
+
+    def amortized(self, x: Tensor) -> Distribution:
+        """q(z|x) as the encoder alone has it."""
         return self.posterior(self.encoder(x), self.parametrization)
 
     def decode(self, z: Tensor) -> Distribution:

@@ -6,9 +6,9 @@ is the first update from which the weight stays as it is: models are selected on
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
-from vae_lab.settings import Count, Fraction, NonNegative, Updates
+from vae_lab.settings import Count, Fraction, NonNegative, Span, Updates
 from vae_lab.traits import Traits
 
 _WEIGHTED = Traits(needs={"additive_rate": "it weights the rate"})
@@ -21,13 +21,28 @@ def updates(span: int | float, total: int) -> int:
         >>> updates(0.25, 1000), updates(30, 1000)
         (250, 30)
     """
-    return span if isinstance(span, int) else max(1, round(span * total))
+    return span if isinstance(span, int) else max(min(1, math.ceil(span)), round(span * total))
 
 
-class Schedule(nn.Module):
+class Weight(nn.Module):
     """What the objective may rely on."""
 
-    settled: int
+    settled = 0  # the first update from which the weight stays as it is, or from which its controller is left to work
+
+    def forward(self, t: int) -> float | Tensor:
+        """The weight of the rate relative to the distortion's at update t."""
+        raise NotImplementedError
+
+    def weights(self, t: int) -> tuple[float | Tensor, float | Tensor]:
+        """The weights (a_D, a_R) of the distortion and of the rate at update t."""
+        return 1.0, self(t)
+
+    def observe(self, distortion: Tensor, rate: Tensor) -> None:
+        """What a controller learns from a step: the batch's mean distortion and rate, nats per example, detached."""
+
+
+class Schedule(Weight):
+    """A weight that is known before the run begins."""
 
     def forward(self, t: int) -> float:
         raise NotImplementedError
@@ -52,22 +67,28 @@ class Constant(Schedule):
 
 
 class Linear(Schedule):
-    r"""A straight line from `start` to `end` over `warmup`, then `end` (Bowman et al. 2016, section 3.1; Sonderby et al.
-    2016).
+    r"""`start` for `delay`, then a straight line to `end` over `warmup`, then `end` (Bowman et al. 2016, section 3.1;
+    Sonderby et al. 2016).
 
-    .. math:: \beta_t = b_0 + (b_1 - b_0) \min(1, t / T)
+    .. math:: \beta_t = b_0 + (b_1 - b_0) \min(1, \max(0, t - t_0) / T)
     """
 
     traits = _WEIGHTED
 
     def __init__(
-        self, total_updates: int, warmup: Updates = 0.25, start: NonNegative = 0.0, end: NonNegative = 1.0
+        self,
+        total_updates: int,
+        warmup: Updates = 0.25,
+        start: NonNegative = 0.0,
+        end: NonNegative = 1.0,
+        delay: Span = 0,
     ) -> None:
         super().__init__()
-        self.settled, self.start, self.end = updates(warmup, total_updates), start, end
+        self.delay, self.warmup = updates(delay, total_updates), updates(warmup, total_updates)
+        self.settled, self.start, self.end = self.delay + self.warmup, start, end
 
     def forward(self, t: int) -> float:
-        return self.start + (self.end - self.start) * min(1.0, t / self.settled)
+        return self.start + (self.end - self.start) * min(1.0, max(0, t - self.delay) / self.warmup)
 
 
 class Sigmoid(Schedule):

@@ -1,18 +1,29 @@
-"""Which estimator of log p(x) is trained. A bound's `forward(terms, beta, rate)` gives the loss, a scalar, nats per example.
+"""Which estimator of log p(x) is trained. A bound's `forward(terms, weights, rate)` gives the loss, a scalar, nats per
+example.
 
 `samples` is how many z a training step draws for each example.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from vae_lab.estimators import importance_bound
 from vae_lab.models import Terms
+from vae_lab.objectives.rate import Transform
 from vae_lab.settings import Count
 from vae_lab.traits import Traits
 
-RateTransform = Callable[[Terms], Tensor]
+
+class Weights(Protocol):
+    """What a bound may be told: the weights of distortion and rate, and the target of the rate's transform."""
+
+    @property
+    def distortion(self) -> Tensor: ...
+    @property
+    def rate(self) -> Tensor: ...
+    @property
+    def target(self) -> Tensor: ...
 
 
 class Bound(nn.Module):
@@ -20,13 +31,13 @@ class Bound(nn.Module):
 
     samples: int
 
-    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
+    def forward(self, terms: Terms, weights: Weights, rate: Transform) -> Tensor:
         raise NotImplementedError
 
 
 class ELBO(Bound):
-    """Distortion + beta * T(rate), averaged over the batch (Kingma and Welling 2014, Eq. 3; beta: Higgins et al. 2017,
-    Eq. 4)."""
+    """a_D * distortion + a_R * T(rate), averaged over the batch (Kingma and Welling 2014, Eq. 3; with a weight: Higgins et
+    al. 2017, Eq. 4)."""
 
     traits = Traits(provides=frozenset({"additive_rate"}))
 
@@ -34,8 +45,8 @@ class ELBO(Bound):
         super().__init__()
         self.samples = samples
 
-    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
-        return terms.distortion.mean() + beta * rate(terms)
+    def forward(self, terms: Terms, weights: Weights, rate: Transform) -> Tensor:
+        return weights.distortion * terms.distortion.mean() + weights.rate * rate(terms, weights.target)
 
 
 class IWAE(Bound):
@@ -52,5 +63,5 @@ class IWAE(Bound):
         super().__init__()
         self.samples = samples
 
-    def forward(self, terms: Terms, beta: Tensor, rate: RateTransform) -> Tensor:
+    def forward(self, terms: Terms, weights: Weights, rate: Transform) -> Tensor:
         return -importance_bound(terms.log_w).mean()

@@ -1,4 +1,4 @@
-"""What is done to the rate before it is weighted. A transform's `forward(terms)` gives a scalar, nats per example."""
+"""What is done to the rate before it is weighted. A transform's `forward(terms, target)` gives a scalar, nats per example."""
 
 from typing import Literal
 
@@ -12,14 +12,27 @@ Granularity = Literal["dim", "group", "total"]
 Reduction = Literal["batch", "example"]
 
 
-class Identity(nn.Module):
+class Transform(nn.Module):
+    """What the objective may rely on."""
+
+    settled = 0  # the first update from which the target stays as it is
+
+    def target(self, t: int) -> float:
+        """What the transform has of time: a rate in nats at update t, where it wants one."""
+        return 0.0
+
+    def forward(self, terms: Terms, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Identity(Transform):
     """The mean rate of the batch."""
 
-    def forward(self, terms: Terms) -> Tensor:
+    def forward(self, terms: Terms, target: Tensor) -> Tensor:
         return terms.rate.mean()
 
 
-class FreeBits(nn.Module):
+class FreeBits(Transform):
     r"""No pressure on a rate below `nats` (Kingma et al. 2016, appendix C.8, Eq. 15).
 
     .. math:: \sum_g \max(\lambda, \mathbb E_{batch}[R_g])
@@ -57,7 +70,7 @@ class FreeBits(nn.Module):
             raise ValueError(f"rate.group_size: {group_size} given; must divide latent_dim = {latent_dim}")
         self.nats, self.granularity, self.reduction, self.group_size = nats, granularity, reduction, group_size
 
-    def forward(self, terms: Terms) -> Tensor:
+    def forward(self, terms: Terms, target: Tensor) -> Tensor:
         rates = self._groups(terms)
         if self.reduction == "batch":
             return rates.mean(0).clamp(min=self.nats).sum()

@@ -19,6 +19,7 @@ from vae_lab.testing.objectives import (
     conjugate_elbo,
     conjugate_terms,
     rate_terms,
+    weights,
 )
 from vae_lab.testing.tools import SHAPES, TINY, Option, Shape, declared, make
 
@@ -43,4 +44,5 @@ __all__ = [
     "dependence",
     "make",
     "rate_terms",
+    "weights",
 ]

@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from vae_lab.distributions import diagonal, per_dimension_kl, standard
 from vae_lab.models import Terms
+from vae_lab.objectives.objective import Coefficients
 from vae_lab.objectives.rate import Identity
 from vae_lab.testing.tools import Option, declared, equal, make, mean_is, near, seeded
 
@@ -74,14 +75,15 @@ def _with_samples(option: Option, n: int) -> Any:
     return make({**option, "samples": n} if isinstance(option, Mapping) else option, samples=n)
 
 
-def _one(beta: float = 1.0) -> Tensor:
-    return torch.tensor(beta)
+def weights(beta: float = 1.0, target: float = 0.0) -> Coefficients:
+    """The coefficients of a step with this weight of the rate."""
+    return Coefficients(torch.tensor(1.0), torch.tensor(beta), torch.tensor(target))
 
 
 def _bound_value(bound: Any, loc: Tensor, log_scale: Tensor, batches: int = 100) -> tuple[float, float]:
     """Minus the loss, with its standard error over batches of 100 copies."""
     terms = (conjugate_terms(torch.randn(bound.samples, 100), loc, log_scale) for _ in range(batches))
-    losses = torch.stack([bound(t, _one(), Identity()) for t in terms]).detach().double()
+    losses = torch.stack([bound(t, weights(), Identity()) for t in terms]).detach().double()
     equal(losses.shape, (batches,), "shape of the losses (each a scalar)")
     return -float(losses.mean()), float(losses.std()) / math.sqrt(batches)
 
@@ -91,7 +93,7 @@ def _check_bound_batch(bound: Any, additive: bool) -> None:
     loc, log_scale = torch.tensor([0.2]), torch.tensor([-0.2])
 
     def loss(rows: Tensor, beta: float = 1.0) -> Tensor:
-        return bound(conjugate_terms(rows, loc, log_scale), _one(beta), Identity())
+        return bound(conjugate_terms(rows, loc, log_scale), weights(beta), Identity())
 
     alone = torch.stack([loss(noise[:, i : i + 1]) for i in range(3)])
     near(loss(noise), alone.mean(), "the loss of a batch, against the mean of its examples' (samples are not examples)")
@@ -104,7 +106,7 @@ def _check_bound_gradient(bound: Any, loc: Tensor, log_scale: Tensor) -> None:
     exact = torch.autograd.grad(-conjugate_elbo(loc, log_scale).sum(), (loc, log_scale))
     drawn = []
     for _ in range(200):
-        loss = bound(conjugate_terms(torch.randn(bound.samples, 50), loc, log_scale), _one(), Identity())
+        loss = bound(conjugate_terms(torch.randn(bound.samples, 50), loc, log_scale), weights(), Identity())
         drawn.append(torch.cat(torch.autograd.grad(loss, (loc, log_scale))))
     for name, column, value in zip(("location", "log-scale"), torch.stack(drawn).unbind(1), exact, strict=True):
         mean_is(column, float(value), f"gradient by the {name} of q with one sample, against the ELBO's")
@@ -143,7 +145,13 @@ def check_rate(option: Option, latent_dim: int = 8) -> None:
     to high rates. Its traits are true: without need of factorised_prior it reads the total alone, without need of
     whole_batch its value over a batch is the mean of its values over the parts."""
     with seeded():
-        transform, needs = make(option, latent_dim=latent_dim), declared(option).needs
+        made, needs = make(option, latent_dim=latent_dim, total_updates=100), declared(option).needs
+        target = torch.tensor(float(made.target(100)))
+
+        def transform(terms: Terms) -> Tensor:
+            value: Tensor = made(terms, target)
+            return value
+
         rates = torch.rand(12, latent_dim).mul(4).requires_grad_()
         value = transform(rate_terms(rates))
         equal(value.shape, (), "shape of the transformed rate")

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
@@ -12,14 +12,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from vae_lab.distributions import stream, stream_seed
-from vae_lab.models import VAE, Batch
+from vae_lab.models import VAE, Batch, Terms
 from vae_lab.objectives import Objective
+from vae_lab.objectives.objective import Coefficients
+from vae_lab.training.corruption import Clean
+from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
 
 Scheduler = LRScheduler | ReduceLROnPlateau
 
 
-_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad"})
+_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update"})
 
 
 class Meter(Protocol):
@@ -46,7 +49,8 @@ class Training(pl.LightningModule):
     updates, is the objective's t.
 
     Arguments:
-        model, objective: what is trained, and by what.
+        model, objective: what is trained, and by what; the model's inference says how; corruption: of what the encoder
+            sees in training.
         optimizer: makes the optimiser from parameters; scheduler: makes its scheduler, or None, from the optimiser.
         meter: makes a fresh `Meter` for a validation.
         seed: of the noise.
@@ -67,9 +71,11 @@ class Training(pl.LightningModule):
         ledger: Ledger | None = None,
         gradient_clip_val: float | None = None,
         accumulate: int = 1,
+        corruption: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
+        self.corruption = corruption or Clean()
         self.updates, self.batches = 0, 0
         self.gradient_clip_val, self.accumulate = gradient_clip_val, accumulate
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
@@ -92,20 +98,38 @@ class Training(pl.LightningModule):
     # ---- training
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        noise = self.model.noise(len(batch.x), self.objective.samples, self._noise_stream())
-        terms = self.model.terms(batch, noise)
-        loss = self.objective(terms, self.objective.coefficients(self.updates))
+        torch.default_generator.manual_seed(stream_seed(self._seed, "step", self.batches))  # whatever else draws
+        self._ends_update = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        self.inference.step(self, batch)
+
+    def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
+        """One batch of descent on the objective by everything but `frozen`: an inference's usual step."""
+        terms = self.terms(batch, self._noise_stream("posterior", self.batches))
+        loss = self.objective(terms, self.coefficients(self.updates))
         self.batches += 1
         self._window.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
         self._note_whether_finite(loss.detach())
         self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
-        if (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch:
+        self.objective.observe(terms)
+        for parameter in frozen:
+            parameter.grad = None
+        if self._ends_update:
             self._update()
 
-    def _noise_stream(self) -> torch.Generator:
+    def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
+        """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
+        noise = self.model.noise(len(batch.x), self.objective.samples, generator)
+        return self.model.terms(batch, noise, self.model.encode(self.corruption(batch.x)))
+
+    def coefficients(self, t: int) -> Coefficients:
+        """The objective's coefficients at update t, as far as the inference lets the rate count."""
+        weights, factor = self.objective.coefficients(t), self.inference.rate_weight(t)
+        return weights if factor == 1 else weights._replace(rate=weights.rate * factor)
+
+    def _noise_stream(self, purpose: str, counter: int) -> torch.Generator:
         if self._generator is None or self._generator.device != self.device:
             self._generator = torch.Generator(self.device)
-        return self._generator.manual_seed(stream_seed(self._seed, "posterior", self.batches))
+        return self._generator.manual_seed(stream_seed(self._seed, purpose, counter))
 
     def _note_whether_finite(self, loss: Tensor) -> None:
         """1 in `_bad` once a loss since the last update was not finite: 0 * loss is then NaN, else 0. It stays on the
@@ -149,6 +173,10 @@ class Training(pl.LightningModule):
         rows = [torch.stack((loss, rate.mean(), distortion.mean())) for loss, rate, distortion in self._window]
         return torch.stack(rows) if rows else torch.zeros(0, 3)
 
+    @property
+    def inference(self) -> Amortized:
+        return cast(Amortized, self.model.inference)
+
     def _log_window(self) -> None:
         window = self._means().double().cpu()
         self._window.clear()
@@ -159,7 +187,7 @@ class Training(pl.LightningModule):
                 f"the loss was NaN or infinite for {self._bad_batches} batches in a row (until update {self.updates}), and each "
                 "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
             )
-        series = {"skipped_updates": float((~finite).sum()), "beta": self.objective.beta(self.updates - 1)}
+        series = {"skipped_updates": float((~finite).sum()), "beta": self._weight(self.updates - 1)}
         if finite.any():
             loss, rate, distortion = window[finite].mean(0).tolist()
             series |= {"loss": loss, "elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
@@ -183,9 +211,10 @@ class Training(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
         metrics["val/loss"] = _weighted_mean(self._losses)
-        metrics["val/beta"] = self.objective.beta(self.updates)
+        metrics["val/beta"] = self._weight(self.updates)
         self.log("val/elbo", metrics["val/elbo"], logger=False, prog_bar=True)
         self._write(metrics)
+        self.inference.validated(self)
         if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled:
             self._scheduler.step(metrics["val/elbo"])
 
@@ -193,11 +222,19 @@ class Training(pl.LightningModule):
 
     @property
     def settled(self) -> bool:
-        """Whether the objective stays as it is from here on: models are selected only then."""
-        return self.updates >= self.objective.settled
+        """Whether objective and inference stay as they are from here on: models are selected only then."""
+        return self.updates >= max(self.objective.settled, self.inference.settled)
+
+    def _weight(self, t: int) -> float:
+        """The weight of the rate relative to the distortion's."""
+        return float(self.objective.beta(t)) * self.inference.rate_weight(t)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer([*self.model.parameters(), *self.objective.parameters()])
+        own = self.objective.parameter_groups()
+        apart = {id(parameter) for group in own for parameter in group["params"]}
+        optimizer = self._make_optimizer([p for p in self.parameters() if id(p) not in apart])
+        for group in own:
+            optimizer.add_param_group(group)
         scheduler = self._make_scheduler(optimizer)
         return optimizer if scheduler is None else ([optimizer], [scheduler])
 
