@@ -274,10 +274,14 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
 
 # ---- combinations
 
+FREE = frozenset({"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "plain_gradients"})
+"""What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
+is the sum of what the loss sends there, an update follows the gradient of one batch."""
+
 
 def component_traits(settings: Node) -> list[tuple[str, Traits]]:
-    """(name, traits) of every component whose class declares them, and of the trainer."""
-    found = []
+    """(name, traits) of every component whose class declares them, of the trainer, and of the lab itself."""
+    found = [("the lab", Traits(provides=FREE))]
     for key, node in targets(settings):
         traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if k != "_target_"})
         if traits:
