@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vae_lab import compose, load, train
 from vae_lab import results as table
-from vae_lab.cli import job
+from vae_lab.cli.train import job
 from vae_lab.config import run_hydra
 from vae_lab.errors import RequestError, RunFailed
 from vae_lab.metrics import reported

@@ -274,9 +274,9 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
 
 # ---- combinations
 
-FREE = frozenset({"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "plain_gradients"})
+FREE = frozenset({"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "free_parameters_of_q"})
 """What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
-is the sum of what the loss sends there, an update follows the gradient of one batch."""
+is the sum of what the loss sends there, the parameters of one example's q are nobody else's."""
 
 
 def component_traits(settings: Node) -> list[tuple[str, Traits]]:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from vae_lab.build import build, build_model, build_objective, updates_of
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation import ElboMeter
+from vae_lab.evaluation.information import information
 from vae_lab.request import Request, Say
 from vae_lab.scoring import load_weights
 from vae_lab.store import HISTORY, LAST
@@ -77,6 +78,7 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         gradient_clip_val=settings["trainer"].get("gradient_clip_val"),
         accumulate=settings["trainer"].get("accumulate_grad_batches", 1),
         corruption=build(settings["corruption"]),
+        information=lambda model, batches: information(model, batches).plug_in,
     )
 
 

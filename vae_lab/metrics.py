@@ -22,6 +22,7 @@ METRICS: dict[str, Metric] = {
     "nll_se": Metric("standard error of nll over examples", "nats"),
     "nll_tenth": Metric("the same from the first K/10 samples", "nats", "min"),
     "ess": Metric("effective sample size of nll, of K", "samples", "max"),
+    "elbo_amortized": Metric("elbo with the q of the encoder alone, where inference refines it", "nats", "max"),
     "active_units": Metric("latents whose posterior mean varies by more than 0.01", "latents"),
     "mutual_information": Metric("plug-in lower bound of I(x; z); the rate is the upper one", "nats"),
     "mutual_information_se": Metric("standard error of mutual_information over examples", "nats"),

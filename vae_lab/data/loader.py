@@ -1,5 +1,6 @@
 """Batches, sliced from tensors in memory: no per-example Python, no workers."""
 
+import copy
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -56,6 +57,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return self._epoch() if self.shuffle else self._pass()
+
+    def beside(self, purpose: str, first: int = 0) -> Iterator[Batch]:
+        """The batches of another pass over the same data, from number `first` on and without end."""
+        other = copy.copy(self)
+        other.seed, other.served = stream_seed(self.seed, purpose), first
+        other.generator = torch.Generator(self.generator.device)
+        while True:
+            yield from other._epoch()
 
     def _pass(self) -> Iterator[Batch]:
         for rows in torch.arange(len(self.x), device=self.x.device).split(self.batch_size):

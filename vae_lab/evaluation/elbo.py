@@ -4,6 +4,7 @@ It sees the model and the data. No objective, schedule, transform or corruption 
 """
 
 import torch
+from torch.distributions import Distribution
 
 from vae_lab.distributions import stream
 from vae_lab.estimators import Moments, active_units
@@ -24,11 +25,11 @@ class ElboMeter:
         self.rates, self.means = Moments(), Moments()
 
     @torch.no_grad()
-    def update(self, model: VAE, batch: Batch, index: int) -> None:
-        """Adds batch number `index` of the split, which names its noise."""
+    def update(self, model: VAE, batch: Batch, index: int, q: Distribution | None = None) -> None:
+        """Adds batch number `index` of the split, which names its noise; q(z|x) is the model's unless one is given."""
         assert not model.training, "report a model in eval mode only"
         generator = stream(self.seed, "evaluation", index, batch.x.device)
-        terms = model.terms(batch, model.noise(len(batch.x), self.samples, generator))
+        terms = model.terms(batch, model.noise(len(batch.x), self.samples, generator), q)
         self.elbo.update(terms.elbo)
         self.rate.update(terms.rate)
         self.distortion.update(terms.distortion.mean(0))

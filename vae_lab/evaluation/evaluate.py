@@ -93,6 +93,11 @@ def _evaluate_split(
         "mutual_information_se": shared.standard_error,
         "marginal_kl": rate - shared.plug_in,
     }
+    if model.inference.refines:
+        encoder = ElboMeter(settings.elbo_samples, seed)
+        for index, batch in enumerate(batches):
+            encoder.update(model, batch, index, model.amortized(batch.x))
+        figures["elbo_amortized"] = float(encoder.elbo.mean)
     details = {
         "examples": examples,
         "rate_per_dimension": meter.rate_per_dimension(),

@@ -13,6 +13,8 @@ from vae_lab.models.terms import Batch, Terms
 class Inference(nn.Module):
     """How q(z|x) is obtained: amortised, as the encoder says."""
 
+    refines = False  # whether it changes what the encoder says
+
     def forward(self, model: "VAE", x: Tensor) -> Distribution:
         return model.amortized(x)
 

@@ -4,12 +4,23 @@ Each is a part of the model (`VAE.inference`), so that its state is in the check
 training refines it at evaluation too.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from vae_lab.models import Batch, Inference
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.distributions import stream
+from vae_lab.models import VAE, Batch, Inference
+from vae_lab.objectives.beta import updates
+from vae_lab.settings import Count, Fraction, Positive, Updates
+from vae_lab.traits import Traits
 
 if TYPE_CHECKING:
     from vae_lab.training.module import Training
+
+_WHOLE = "it takes several steps on a batch, and accumulation would show each of them only a part of one"
 
 
 class Amortized(Inference):
@@ -17,6 +28,7 @@ class Amortized(Inference):
 
     neutral = True
     settled = 0  # the first update from which a step does what it does ever after
+    resets: tuple[str, ...] = ()  # parts of the model that it returns to their first weights
 
     def step(self, run: "Training", batch: Batch) -> None:
         """One batch of training."""
@@ -28,3 +40,169 @@ class Amortized(Inference):
 
     def validated(self, run: "Training") -> None:
         """Told after each validation."""
+
+    def facts(self) -> dict[str, float]:
+        """What is logged of it beside the losses, under `train/`."""
+        return {}
+
+
+class Aggressive(Amortized):
+    r"""The encoder is trained until it no longer gains before each step of the decoder (He et al. 2019, Algorithm 1).
+
+    While aggressive, a step first updates the encoder alone on fresh batches, at most `inner_steps` times, and stops when
+    the mean loss of a window of `window` of them is above that of the window before; then it updates the decoder and
+    the prior alone on its own batch. It stops being aggressive for good once the mutual information under q has not
+    risen for `patience` validations.
+
+    Differences from the paper: the mutual information is that of the whole validation split (theirs is computed within
+    a batch and cannot exceed the log of its size); the encoder's steps go through the run's own optimiser, which skips
+    the parameters that have no gradient, so one Adam does what their two do.
+
+    `updates` counts the decoder's steps: an aggressive run takes many times the work of a plain one of as many updates.
+    `train/inner_steps` counts the encoder's.
+
+    Arguments:
+        inner_steps: the most encoder steps before one of the decoder (the paper: 100).
+        window: encoder steps whose mean loss is compared with that of as many before (the paper: 15 for text, 10 for
+            images).
+        patience: validations without a rise of the mutual information (the paper: 1 for text, 5 for images).
+    """
+
+    traits = Traits(needs={"whole_batch": _WHOLE})
+    active: Tensor
+    best: Tensor
+    waited: Tensor
+    inner: Tensor
+
+    def __init__(self, inner_steps: Count = 30, window: Count = 10, patience: Count = 5) -> None:
+        super().__init__()
+        self.inner_steps, self.window, self.patience = inner_steps, window, patience
+        self.register_buffer("active", torch.tensor(True))
+        self.register_buffer("best", torch.tensor(-torch.inf, dtype=torch.float64))  # mutual information, nats
+        self.register_buffer("waited", torch.tensor(0))
+        self.register_buffer("inner", torch.tensor(0))  # encoder steps so far
+
+    def step(self, run: "Training", batch: Batch) -> None:
+        if not self.active:
+            return run.descend(batch)
+        encoder = [*run.model.encoder.parameters(), *run.model.parametrization.parameters()]
+        rest = _others(run.model.parameters(), encoder)
+        before, total = float("inf"), 0.0
+        for taken in range(1, self.inner_steps + 1):
+            total += run.inner_step(int(self.inner), frozen=rest)
+            self.inner += 1
+            if taken % self.window == 0:
+                if total / self.window > before:
+                    break
+                before, total = total / self.window, 0.0
+        return run.descend(batch, frozen=encoder)
+
+    def validated(self, run: "Training") -> None:
+        if not self.active:
+            return
+        information = run.mutual_information()
+        better = information > float(self.best)
+        self.best.fill_(max(information, float(self.best)))
+        self.waited.fill_(0 if better else int(self.waited) + 1)
+        self.active.fill_(int(self.waited) < self.patience)
+
+    def facts(self) -> dict[str, float]:
+        return {"inner_steps": float(self.inner)}
+
+
+def _others(parameters: Iterable[nn.Parameter], some: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    named = {id(parameter) for parameter in some}
+    return [parameter for parameter in parameters if id(parameter) not in named]
+
+
+class SemiAmortized(Amortized):
+    r"""The encoder's q(z|x) is refined for each example by gradient descent on its own negative ELBO, and training goes
+    through the refinement (Kim et al. 2018, section 3).
+
+    .. math:: \lambda_0 = \mathrm{enc}(x), \quad
+              v_{s+1} = m v_s - \alpha \nabla_\lambda [D + R](\lambda_s), \quad \lambda_{s+1} = \lambda_s + v_{s+1}
+
+    The refinement is a part of what q is: evaluation refines too, with noise of its own, and reports the refined q as
+    `elbo` and the encoder's own as `elbo_amortized`. Second derivatives are exact (the paper takes finite differences).
+
+    Arguments:
+        steps: S; rate: the step alpha; momentum: m; clip: the largest norm of an example's gradient.
+        samples: draws of z for each gradient.
+    """
+
+    refines = True
+    traits = Traits(
+        needs={
+            "free_parameters_of_q": "each example's location and scale are descended on by themselves",
+            "whole_batch": _WHOLE,
+        }
+    )
+
+    def __init__(
+        self,
+        steps: Count = 10,
+        rate: Positive = 0.1,
+        momentum: Fraction = 0.5,
+        clip: Positive = 5.0,
+        samples: Count = 1,
+    ) -> None:
+        super().__init__()
+        self.steps, self.rate, self.momentum, self.clip, self.samples = steps, rate, momentum, clip, samples
+
+    def forward(self, model: VAE, x: Tensor) -> Distribution:
+        through = torch.is_grad_enabled()
+        with torch.enable_grad():
+            raw = self.refined(model, x, model.encoder(x), through)
+        return model.posterior(raw if through else raw.detach(), model.parametrization)
+
+    def refined(self, model: VAE, x: Tensor, raw: Tensor, through: bool) -> Tensor:
+        """The raw parameters of q after S steps, differentiable through them if `through`."""
+        raw = raw if through else raw.detach().requires_grad_()
+        velocity = torch.zeros_like(raw)
+        for noise in self._noise(model, len(x), x.device):
+            q = model.posterior(raw, model.parametrization)
+            loss = -model.terms(Batch(x), noise, q).elbo.sum()  # a sum: each example's gradient is its own
+            (gradient,) = torch.autograd.grad(loss, raw, create_graph=through)
+            norm = gradient.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            velocity = self.momentum * velocity - self.rate * gradient * (self.clip / norm).clamp(max=1.0)
+            raw = raw + velocity
+            raw = raw if through else raw.detach().requires_grad_()
+        return raw
+
+    def _noise(self, model: VAE, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+        """Of each step, (samples, B, n): drawn anew in training, always the same at evaluation."""
+        generator = torch.Generator(device)
+        if self.training:
+            generator.manual_seed(int(torch.randint(2**62, ())))
+        for step in range(self.steps):
+            if not self.training:
+                generator = stream(0, "refinement", step, device)
+            yield model.noise(batch_size, self.samples, generator)
+
+
+class TwoStage(Amortized):
+    """An autoencoder first, without the rate; then the decoder begins anew, and the objective as it is set (Li et al.
+    2019, section 3).
+
+    The encoder keeps what it has learned. The decoder returns to the weights it had at the start of the run, its
+    optimiser forgets it. Their second stage has free bits and a warm-up: `rate=free_bits`, and `beta=linear` with a
+    `delay` of the length of the first stage.
+
+    Arguments:
+        pretrain: the length of the first stage.
+    """
+
+    traits = Traits(needs={"additive_rate": "its first stage leaves the rate out"})
+    resets = ("decoder",)
+
+    def __init__(self, total_updates: int, pretrain: Updates = 0.25) -> None:
+        super().__init__()
+        self.settled = updates(pretrain, total_updates)
+
+    def rate_weight(self, t: int) -> float:
+        return 0.0 if t < self.settled else 1.0
+
+    def step(self, run: "Training", batch: Batch) -> None:
+        if run.updates == self.settled:
+            run.reset("decoder")
+        super().step(run, batch)

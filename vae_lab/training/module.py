@@ -1,8 +1,9 @@
 """One training run as a LightningModule."""
 
+import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
@@ -55,6 +56,7 @@ class Training(pl.LightningModule):
         meter: makes a fresh `Meter` for a validation.
         seed: of the noise.
         ledger: counts the updates really taken.
+        information: the mutual information of x and z over batches, for an inference that asks for it.
         gradient_clip_val: the largest norm of a gradient, or None; accumulate: batches an update. Both are Lightning's
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
             Lightning adds to a small model's step, and is what several optimisers or inner loops will need.
@@ -72,6 +74,7 @@ class Training(pl.LightningModule):
         gradient_clip_val: float | None = None,
         accumulate: int = 1,
         corruption: nn.Module | None = None,
+        information: Callable[[VAE, Iterable[Batch]], float] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
@@ -85,6 +88,9 @@ class Training(pl.LightningModule):
         self._bad: Any = None
         self._log_every, self._bad_batches = 1, 0
         self._scheduler: Any = None
+        self._information: Any = information
+        self._beside: Iterator[Batch] | None = None
+        self._first = {name: copy.deepcopy(getattr(model, name).state_dict()) for name in self.inference.resets}
         self.automatic_optimization = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -115,6 +121,39 @@ class Training(pl.LightningModule):
             parameter.grad = None
         if self._ends_update:
             self._update()
+
+    def inner_step(self, counter: int, frozen: Iterable[nn.Parameter]) -> float:
+        """A step between two updates on a batch of its own, number `counter`, by everything but `frozen`; its loss. No
+        update is counted."""
+        loss = self.objective(
+            self.terms(self._fresh(counter), self._noise_stream("inner posterior", counter)),
+            self.coefficients(self.updates),
+        )
+        self._backward(loss)
+        for parameter in frozen:
+            parameter.grad = None
+        if loss.isfinite():
+            self._optimizer.optimizer.step()
+        self._clear_gradients()
+        return float(loss)
+
+    def _fresh(self, counter: int) -> Batch:
+        """Batch `counter` of a pass over the training data beside the run's own."""
+        if self._beside is None:
+            loader: Any = self.trainer.train_dataloader
+            self._beside = loader.beside("inner", counter)
+        return next(self._beside)
+
+    def reset(self, name: str) -> None:
+        """Returns a part of the model to the weights it was made with, and makes the optimiser forget it."""
+        part = getattr(self.model, name)
+        part.load_state_dict(self._first[name])
+        for parameter in part.parameters():
+            self._optimizer.optimizer.state.pop(parameter, None)
+
+    def mutual_information(self) -> float:
+        """Of x and z under q over the validation split, nats."""
+        return self._information(self.model, self.trainer.val_dataloaders)
 
     def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
         """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
@@ -188,6 +227,7 @@ class Training(pl.LightningModule):
                 "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
             )
         series = {"skipped_updates": float((~finite).sum()), "beta": self._weight(self.updates - 1)}
+        series |= self.inference.facts()
         if finite.any():
             loss, rate, distortion = window[finite].mean(0).tolist()
             series |= {"loss": loss, "elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
