@@ -33,8 +33,9 @@ lint: setup  ## ruff: style and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
-bench: setup  ## steps per second against a bare loop
+bench: setup  ## steps per second against a bare loop, and what each method's step costs
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.cost
 
 clean:  ## removes .venv and caches; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

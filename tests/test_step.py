@@ -12,9 +12,10 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from vae_lab import compose, config
 from vae_lab.build import build_model, build_objective
 from vae_lab.data.dataset import Spec
-from vae_lab.models import VAE, Batch
+from vae_lab.models import VAE, Batch, Terms
 from vae_lab.objectives import Objective
 from vae_lab.objectives.objective import Coefficients
+from vae_lab.objectives.rate import Transform
 from vae_lab.options import groups
 
 MODELS, BATCH, LATENTS, UPDATES, T = 4, 6, 4, 100, 7
@@ -155,9 +156,9 @@ def test_the_same_step_twice_gives_the_same_loss() -> None:
 
 
 def test_a_branch_on_a_tensor_is_found_out() -> None:
-    class Branching(nn.Module):
-        def forward(self, terms: object) -> Tensor:
-            rate = terms.rate.mean()  # type: ignore[attr-defined]
+    class Branching(Transform):
+        def forward(self, terms: Terms, target: Tensor) -> Tensor:
+            rate = terms.rate.mean()
             return rate if rate > 0.5 else torch.zeros(())
 
     steps = steps_of()

@@ -274,9 +274,12 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
 
 # ---- combinations
 
-FREE = frozenset({"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "free_parameters_of_q"})
+FREE = frozenset(
+    {"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "free_parameters_of_q", "declared_scale"}
+)
 """What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
-is the sum of what the loss sends there, the parameters of one example's q are nobody else's."""
+is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
+likelihood is a setting or a parameter."""
 
 
 def component_traits(settings: Node) -> list[tuple[str, Traits]]:
@@ -291,6 +294,16 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
     found.append((f"trainer.accumulate_grad_batches={accumulated}", whole if accumulated == 1 else parts))
     return found
+
+
+def cautions(settings: Node) -> list[str]:
+    """What is allowed and yet to be known, one line each: a class may say it in `caution(settings)`, with the whole config
+    given."""
+    told = []
+    for key, node in targets(settings):
+        caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
+        told += [f"{key}={_option_of(key, node)}: {caution}"] if caution else []
+    return told
 
 
 def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from vae_lab.build import build
-from vae_lab.check import check_machine, check_settings
+from vae_lab.check import cautions, check_machine, check_settings
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
@@ -30,6 +30,7 @@ class Request:
     settings: dict[str, Any]
     dataset: Dataset
     directory: RunDirectory
+    cautions: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -53,4 +54,5 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
     folder = Path(settings["runs_dir"]) / settings["study"]["name"]
-    return Request(settings, dataset, RunDirectory(folder / signature(settings, fingerprint)))
+    directory = RunDirectory(folder / signature(settings, fingerprint))
+    return Request(settings, dataset, directory, tuple(cautions(settings)))

@@ -17,7 +17,8 @@ from vae_lab.models.pixelcnn import PixelCNNDecoder
 from vae_lab.models.posteriors import DiagonalPosterior
 from vae_lab.objectives.beta import Cyclical, Linear
 from vae_lab.objectives.bounds import ELBO, IWAE
-from vae_lab.objectives.rate import FreeBits
+from vae_lab.objectives.objective import Coefficients
+from vae_lab.objectives.rate import FreeBits, Transform
 from vae_lab.testing import (
     check_beta,
     check_bound,
@@ -276,24 +277,24 @@ def test_bounds() -> None:
     class SoftmaxSum(IWAE):
         """The right gradient and the wrong value: sum of normalised weights times log-weights."""
 
-        def forward(self, terms: Terms, beta: Tensor, rate: object) -> Tensor:
+        def forward(self, terms: Terms, weights: Coefficients, rate: object) -> Tensor:
             return -(terms.log_w.softmax(0).detach() * terms.log_w).sum(0).mean()
 
     class SwappedDimensions(IWAE):
-        def forward(self, terms: Terms, beta: Tensor, rate: object) -> Tensor:
+        def forward(self, terms: Terms, weights: Coefficients, rate: object) -> Tensor:
             return -(terms.log_w.logsumexp(1) - math.log(terms.log_w.shape[1])).mean()
 
     class WithoutLogK(IWAE):
-        def forward(self, terms: Terms, beta: Tensor, rate: object) -> Tensor:
+        def forward(self, terms: Terms, weights: Coefficients, rate: object) -> Tensor:
             return -terms.log_w.logsumexp(0).mean()
 
     class SumOverExamples(ELBO):
-        def forward(self, terms: Terms, beta: Tensor, rate: object) -> Tensor:
-            return terms.distortion.sum(1).mean() + beta * terms.rate.sum()
+        def forward(self, terms: Terms, weights: Coefficients, rate: object) -> Tensor:
+            return terms.distortion.sum(1).mean() + weights.rate * terms.rate.sum()
 
     class NoDistortionGradient(ELBO):
-        def forward(self, terms: Terms, beta: Tensor, rate: object) -> Tensor:
-            return terms.distortion.detach().mean() + beta * terms.rate.mean()
+        def forward(self, terms: Terms, weights: Coefficients, rate: object) -> Tensor:
+            return terms.distortion.detach().mean() + weights.rate * terms.rate.mean()
 
     for wrong in (SoftmaxSum, SwappedDimensions, WithoutLogK, SumOverExamples, NoDistortionGradient):
         with refuses():
@@ -333,10 +334,10 @@ def test_transforms_of_the_rate() -> None:
             super().__init__(latent_dim)
             self.traits = Traits(needs={"factorised_prior": "it floors single latents"})
 
-    class MeanOverLatentsRate(nn.Module):
+    class MeanOverLatentsRate(Transform):
         """Reads the latents' own rates without having declared that it needs them."""
 
-        def forward(self, terms: Terms) -> Tensor:
+        def forward(self, terms: Terms, target: Tensor) -> Tensor:
             assert terms.rates is not None, "no rates of single latents"
             return terms.rates.mean()
 

@@ -18,6 +18,7 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab report PATH...                       report.html and results.csv from run directories
   vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
   vae-lab ls [PATH]                            one line a run (PATH: runs)
+  vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
   vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
 
 Examples
@@ -86,7 +87,15 @@ def _version() -> int:
     return 0
 
 
-COMMANDS = {"train": "train", "study": "study", "report": "runs", "evaluate": "runs", "ls": "runs", "check": "train"}
+COMMANDS = {
+    "train": "train",
+    "study": "study",
+    "report": "runs",
+    "evaluate": "runs",
+    "ls": "runs",
+    "check": "train",
+    "options": "runs",
+}
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

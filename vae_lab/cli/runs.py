@@ -1,4 +1,4 @@
-"""The commands over finished runs: `report`, `ls`, `evaluate`."""
+"""The commands that train nothing: `report`, `ls`, `evaluate`, `options`."""
 
 from vae_lab.cli.words import figures_of, only_shows
 
@@ -51,4 +51,14 @@ def evaluate(argv: list[str]) -> int:
         raise RequestError("evaluate: takes overrides and --config-dir, no other flag")
     result = finished.reevaluate(run, config.plain_values(overrides), asked.config_dir)
     print(f"{figures_of(result)}\n{run}")
+    return 0
+
+
+def options(argv: list[str]) -> int:
+    from vae_lab.catalog import catalog, print_catalog
+    from vae_lab.errors import RequestError
+
+    if len(argv) > 1:
+        raise RequestError(f"options: one group at a time, not {len(argv)}")
+    print_catalog(catalog(*argv))
     return 0

@@ -4,7 +4,7 @@ from typing import Any
 
 from vae_lab.cli.runs import report
 from vae_lab.cli.train import multirun, summarise
-from vae_lab.cli.words import counted, only_shows
+from vae_lab.cli.words import counted, only_shows, warn
 
 
 def study(argv: list[str]) -> int:
@@ -27,6 +27,7 @@ def study(argv: list[str]) -> int:
     from vae_lab import plan, progress, run  # Lightning takes seconds to import: the first line comes before it
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
+    warn(cell.request for cell in cells)
     if dry:
         _list_cells(cells)
         return 0

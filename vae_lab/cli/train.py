@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from vae_lab.cli.words import counted, figures_of, only_shows, say_error
+from vae_lab.cli.words import counted, figures_of, only_shows, say_error, warn
 
 
 def train(argv: list[str]) -> int:
@@ -55,6 +55,7 @@ def _requests(asked: Any) -> list[Any]:
     from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
 
     requests = [request(cfg, named) for cfg in composed]
+    warn(requests)
     return requests if shared is None else []
 
 

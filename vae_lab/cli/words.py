@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -11,6 +12,12 @@ def say_error(error: Exception, code: int) -> int:
         traceback.print_exception(error)
     print(f"vae-lab: {error}", file=sys.stderr, flush=True)
     return code
+
+
+def warn(requests: Iterable[Any]) -> None:
+    """Says on stderr what the requests' parts say of them, each line once."""
+    for line in dict.fromkeys(line for request in requests for line in request.cautions):
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def counted(n: int, word: str) -> str:

@@ -9,6 +9,7 @@ from vae_lab.distributions.gaussian import (
     per_dimension_kl,
     standard,
 )
+from vae_lab.distributions.stopped import stopped
 from vae_lab.distributions.streams import stream, stream_seed
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "diagonal",
     "per_dimension_kl",
     "standard",
+    "stopped",
     "stream",
     "stream_seed",
 ]

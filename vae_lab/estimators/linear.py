@@ -69,6 +69,19 @@ def at_total_rate(eigenvalues: Tensor, latent_dim: int, noise: float, total: flo
     return _at_level(lam, latent_dim, noise, theta=math.exp(theta))
 
 
+def at_distortion(eigenvalues: Tensor, latent_dim: int, noise: float, distortion: float) -> LinearOptimum:
+    r"""The optimum of the rate at a given distortion in nats, constants included (GECO): the water level solves
+
+    .. math:: \sum_{i \le k} \min(\lambda_i, \theta) + \sum_{i > k} \lambda_i
+              = 2 \sigma^2 \big(D - \tfrac d2 \ln 2\pi\sigma^2\big)
+    """
+    lam = eigenvalues.double().sort(descending=True).values
+    used, rest = lam[:latent_dim], float(lam[latent_dim:].sum())
+    error = 2 * noise * (distortion - 0.5 * len(lam) * math.log(2 * math.pi * noise)) - rest
+    theta = brentq(lambda t: float(used.clamp(max=t).sum()) - error, 0.0, float(used.max()), xtol=1e-14)
+    return _at_level(lam, latent_dim, noise, theta)
+
+
 def _at_level(lam: Tensor, latent_dim: int, noise: float, theta: float) -> LinearOptimum:
     used, rest = lam[:latent_dim], lam[latent_dim:]
     rates = (0.5 * (used / theta).log()).clamp(min=0)

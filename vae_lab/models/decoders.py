@@ -1,4 +1,8 @@
-"""Networks from z to p(x|z). A decoder's `forward(z, likelihood)` returns the distribution; z is (..., k)."""
+"""Networks from z to p(x|z). A decoder's `forward(z, likelihood)` returns the distribution; z is (..., k).
+
+With `skip` a decoder shows z to each of its layers, which ties it to z more closely (Dieng et al. 2019). Decoders of one
+layer have no such setting: it would change nothing.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_lab.models.blocks import ACTIVATIONS, mlp
+from vae_lab.models.blocks import ACTIVATIONS, SkipMLP, mlp, shifts
 from vae_lab.settings import Activation, Count, Widths
 from vae_lab.traits import Traits
 
@@ -28,7 +32,7 @@ class Decoder(nn.Module):
 
 
 class MLPDecoder(Decoder):
-    """Fully connected layers of the widths `hidden`."""
+    """Fully connected layers of the widths `hidden`. With `skip`, z is a part of the input of every layer."""
 
     def __init__(
         self,
@@ -37,10 +41,11 @@ class MLPDecoder(Decoder):
         arity: int,
         hidden: Widths = [200, 200],
         activation: Activation = "tanh",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.out_shape = (*shape, arity)
-        self.net = mlp([latent_dim, *hidden, math.prod(self.out_shape)], activation)
+        self.net = (SkipMLP if skip else mlp)([latent_dim, *hidden, math.prod(self.out_shape)], activation)
 
     def raw(self, z: Tensor) -> Tensor:
         return self.net(z).unflatten(-1, self.out_shape)
@@ -73,7 +78,11 @@ class DiagonalDecoder(Decoder):
 
 
 class ConvDecoder(Decoder):
-    """One hidden layer, then transposed convolutions of stride 2, one for each entry of `channels`, cropped to `shape`."""
+    """One hidden layer, then transposed convolutions of stride 2, one for each entry of `channels`, cropped to `shape`.
+
+    With `skip`, z is a part of the input of the fully connected layers and shifts the output of every convolution, each
+    channel by a learned linear map of z that starts at zero.
+    """
 
     traits = Traits(needs={"image": "a convolution needs x of shape (channels, height, width)"})
 
@@ -85,6 +94,7 @@ class ConvDecoder(Decoder):
         channels: Widths = [64, 32],
         hidden: Count = 256,
         activation: Activation = "relu",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.arity = tuple(shape), arity
@@ -94,11 +104,22 @@ class ConvDecoder(Decoder):
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [ACTIVATIONS[activation](), nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)]
-        self.net = nn.Sequential(
-            mlp([latent_dim, hidden, math.prod(small)], activation), nn.Unflatten(1, small), *layers
-        )
+        dense = (SkipMLP if skip else mlp)([latent_dim, hidden, math.prod(small)], activation)
+        self.net = nn.Sequential(dense, nn.Unflatten(1, small), *layers)
+        self.shifts = shifts(latent_dim, sizes[1:] if skip else [])
 
     def raw(self, z: Tensor) -> Tensor:
         channels, height, width = self.shape
-        image = self.net(z)[..., :height, :width]
+        image = self._image(z)[..., :height, :width]
         return image.unflatten(1, (channels, self.arity)).movedim(2, -1)
+
+    def _image(self, z: Tensor) -> Tensor:
+        """The output of the last convolution, not yet cropped."""
+        if not self.shifts:
+            return self.net(z)
+        h, shift = z, iter(self.shifts)
+        for layer in self.net:
+            h = layer(h)
+            if isinstance(layer, nn.ConvTranspose2d):
+                h = h + next(shift)(z)[..., None, None]
+        return h

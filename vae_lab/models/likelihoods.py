@@ -2,7 +2,8 @@
 event `shape`. Each is a normalised density or mass over x."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,13 @@ class OptimalGaussianLikelihood(nn.Module):
     """
 
     arity = 1
-    traits = Traits(needs={"additive_rate": "its variance is the best one for the distortion of the ELBO"})
+    traits = Traits(
+        needs={"additive_rate": "its variance is the best one for the distortion of the ELBO"},
+        forbids={
+            "declared_scale": "its variance follows the error, and would absorb the scale of whatever is held",
+            "free_parameters_of_q": "its variance is that of the whole batch, and couples the examples",
+        },
+    )
     variance: Tensor
     batches: Tensor
 
@@ -94,6 +101,15 @@ class OptimalGaussianLikelihood(nn.Module):
         if self.training:
             return SelfScaledGaussian(loc, self.event_dims, on_scale=self._remember)
         return diagonal(loc, (0.5 * self.variance.log()).expand_as(loc), self.event_dims)
+
+    @staticmethod
+    def caution(settings: Mapping[str, Any]) -> str | None:
+        """Another weight than 1 acts on the variance."""
+        beta = settings["beta"].get("value", 1.0)
+        return (
+            f"with beta.value={beta} its effective variance is {beta} times the mean squared error" * (beta != 1)
+            or None
+        )
 
     @torch.no_grad()
     def _remember(self, log_scale: Tensor) -> None:

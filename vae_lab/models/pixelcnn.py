@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from vae_lab.distributions import Autoregressive
+from vae_lab.models.blocks import shifts
 from vae_lab.models.decoders import Decoder, Likelihood
 from vae_lab.settings import Count
 from vae_lab.traits import Traits
@@ -27,6 +28,8 @@ class PixelCNNDecoder(Decoder):
         receptive_field: how far a pixel sees, in pixels: so many to the left in its own row and so many rows up; in the
             rows above one less to either side. Small values force global structure through z (Chen et al. 2017,
             section 3.1).
+        skip: z also shifts the outputs of the horizontal input layer and of both layers of the head, by linear maps that
+            start at zero, the same at every pixel. It then enters each layer but the vertical stack's.
     """
 
     traits = Traits(
@@ -42,6 +45,7 @@ class PixelCNNDecoder(Decoder):
         channels: Count = 16,
         layers: Count = 2,
         receptive_field: Count = 5,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.arity = torch.Size(shape), arity
@@ -52,6 +56,7 @@ class PixelCNNDecoder(Decoder):
         self.out = nn.Sequential(
             nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, shape[0] * arity)
         )
+        self.shifts = shifts(latent_dim, [channels, channels, shape[0] * arity] if skip else [])
 
     def forward(self, z: Tensor, likelihood: Likelihood) -> Distribution:
         return Autoregressive(lambda x: likelihood(self.conditional(x, z)), z.shape[:-1], self.shape)
@@ -63,9 +68,20 @@ class PixelCNNDecoder(Decoder):
         pixels = x.movedim(-3, -1)
         rows = self.rows_in(F.pad(pixels, (0, 0, 0, 0, 1, 0))[..., :-1, :, :])  # a row sees only rows above it
         h = self.left_in(F.pad(pixels, (0, 0, 1, 0))[..., :-1, :])  # a pixel sees only pixels left of it
+        if self.shifts:
+            h = h + self._shift(0, z)
         for layer in self.layers:
             rows, h = layer(rows, h, z)
-        return self.out(h).unflatten(-1, (self.shape[0], self.arity)).movedim(-2, -4)
+        return self._head(h, z).unflatten(-1, (self.shape[0], self.arity)).movedim(-2, -4)
+
+    def _head(self, h: Tensor, z: Tensor) -> Tensor:
+        if not self.shifts:
+            return self.out(h)
+        hidden = self.out[:2](h) + self._shift(1, z)
+        return self.out[2:](hidden) + self._shift(2, z)
+
+    def _shift(self, i: int, z: Tensor) -> Tensor:
+        return self.shifts[i](z)[..., None, None, :]
 
 
 class GatedLayer(nn.Module):

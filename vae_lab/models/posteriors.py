@@ -33,7 +33,7 @@ class Posterior(nn.Module):
 class DiagonalPosterior(Posterior):
     r"""q(z|x) = N(m(x), diag s(x)^2) (Kingma and Welling 2014, Eq. 9). Raw parameters: m, then log s."""
 
-    traits = Traits(provides=frozenset({"factorised_posterior"}))
+    traits = Traits(provides=frozenset({"factorised_posterior", "stoppable_posterior"}))
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from vae_lab.traits import Traits
 class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I)."""
 
-    traits = Traits(provides=frozenset({"factorised_prior"}))
+    traits = Traits(provides=frozenset({"factorised_prior", "standard_prior"}))
     origin: Tensor
 
     def __init__(self, latent_dim: int) -> None:

@@ -1,7 +1,7 @@
 """Which estimator of log p(x) is trained. A bound's `forward(terms, weights, rate)` gives the loss, a scalar, nats per
 example.
 
-`samples` is how many z a training step draws for each example.
+`samples` is K of a method's formula, `draws` how many z a training step draws for each example.
 """
 
 from typing import Protocol
@@ -31,6 +31,11 @@ class Bound(nn.Module):
 
     samples: int
 
+    @property
+    def draws(self) -> int:
+        """How many z a training step draws for each example."""
+        return self.samples
+
     def forward(self, terms: Terms, weights: Weights, rate: Transform) -> Tensor:
         raise NotImplementedError
 
@@ -49,19 +54,28 @@ class ELBO(Bound):
         return weights.distortion * terms.distortion.mean() + weights.rate * rate(terms, weights.target)
 
 
-class IWAE(Bound):
-    """Minus the importance-weighted bound of `samples` draws (Burda et al. 2016, Eq. 8), as a value and as a gradient."""
+NO_RATE = "a bound on importance weights has no separate rate to weight or floor; the result would be no bound"
 
-    traits = Traits(
-        forbids={
-            "additive_rate": "a bound on importance weights has no separate rate to weight or floor; the result "
-            "would be no bound"
-        }
-    )
+
+class ImportanceBound(Bound):
+    """A bound that is a function of the log-weights of an example's draws, differentiated as it stands."""
+
+    traits = Traits(forbids={"additive_rate": NO_RATE})
 
     def __init__(self, samples: Count = 5) -> None:
         super().__init__()
         self.samples = samples
 
+    def value(self, log_w: Tensor) -> Tensor:
+        """The bound of each example, (B,), from log-weights (draws, B)."""
+        raise NotImplementedError
+
     def forward(self, terms: Terms, weights: Weights, rate: Transform) -> Tensor:
-        return -importance_bound(terms.log_w).mean()
+        return -self.value(terms.log_w).mean()
+
+
+class IWAE(ImportanceBound):
+    """The importance-weighted bound of `samples` draws (Burda et al. 2016, Eq. 8), as a value and as a gradient."""
+
+    def value(self, log_w: Tensor) -> Tensor:
+        return importance_bound(log_w)

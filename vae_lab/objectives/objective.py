@@ -41,7 +41,7 @@ class Objective(nn.Module):
     @property
     def samples(self) -> int:
         """How many z a training step draws for each example."""
-        return self.bound.samples
+        return self.bound.draws
 
     @property
     def settled(self) -> int:

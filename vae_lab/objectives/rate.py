@@ -5,7 +5,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from vae_lab.models import Terms
-from vae_lab.settings import Count, NonNegative
+from vae_lab.objectives.beta import updates
+from vae_lab.settings import Count, NonNegative, Positive, Updates
 from vae_lab.traits import Traits
 
 Granularity = Literal["dim", "group", "total"]
@@ -84,3 +85,74 @@ class FreeBits(Transform):
         if self.granularity == "dim":
             return terms.rates
         return terms.rates.unflatten(-1, (-1, self.group_size)).sum(-1)
+
+
+_HELD = Traits(
+    needs={
+        "additive_rate": "it bends the rate",
+        "unconstrained_rate": "it holds the rate at its own target",
+        "whole_batch": "it compares the mean rate of the whole batch with a target",
+    }
+)
+
+
+class Capacity(Transform):
+    r"""The mean rate is drawn to a target that grows during a warm-up (Burgess et al. 2018).
+
+    .. math:: \gamma\, \big| \mathbb E_{batch}[R] - C(t) \big|^p
+
+    The square is a spring: it passes gradients of every size, and ends where its slope is what a nat is worth to the
+    distortion, at :math:`C + \beta^* / 2 \gamma`, with beta* the constant weight that has this rate. The absolute value
+    (p = 1, the paper's, with gamma = 1000) ends at C exactly wherever gamma > beta*, but its sign flips from step to step,
+    and a large gamma then divides the rate wrongly among latents; one below beta* leaves the rate above C.
+
+    Arguments:
+        nats: C at the end, nats per example; start: at first; warmup: the line between the two.
+        gamma: the strength, which also multiplies the noise that a batch's mean rate has.
+        power: p.
+    """
+
+    traits = _HELD
+
+    def __init__(
+        self,
+        total_updates: int,
+        nats: NonNegative = 10.0,
+        start: NonNegative = 0.0,
+        warmup: Updates = 0.25,
+        gamma: Positive = 1.0,
+        power: Literal[1, 2] = 2,
+    ) -> None:
+        super().__init__()
+        self.settled = updates(warmup, total_updates)
+        self.nats, self.start, self.gamma, self.power = nats, start, gamma, power
+
+    def target(self, t: int) -> float:
+        return self.start + (self.nats - self.start) * min(1.0, t / self.settled)
+
+    def forward(self, terms: Terms, target: Tensor) -> Tensor:
+        return self.gamma * (terms.rate.mean() - target).abs() ** self.power
+
+
+class Hinge(Transform):
+    r"""The mean rate, and a price on what it lacks to `nats` (Pelsmaeker and Aziz 2019).
+
+    .. math:: R + \eta\, [r - R]_+, \qquad R = \mathbb E_{batch}[R_i]
+
+    It holds the rate at r wherever the weight that would do so is above 1 - eta. With eta = 1 it is free bits on the
+    total; above 1, the default, a rate under r is rewarded, which leads out of collapse; far above, it chatters.
+
+    Arguments:
+        nats: r, nats per example.
+        eta: the price.
+    """
+
+    traits = _HELD
+
+    def __init__(self, nats: NonNegative = 10.0, eta: NonNegative = 2.0) -> None:
+        super().__init__()
+        self.nats, self.eta = nats, eta
+
+    def forward(self, terms: Terms, target: Tensor) -> Tensor:
+        rate = terms.rate.mean()
+        return rate + self.eta * (self.nats - rate).clamp(min=0)

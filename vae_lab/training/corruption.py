@@ -5,7 +5,10 @@ With z drawn from q(z|x~) and scored as log p(x|z) + log p(z) - log q(z|x~) the 
 al. 2017, Eq. 6).
 """
 
+import torch
 from torch import Tensor, nn
+
+from vae_lab.settings import Fraction, NonNegative
 
 
 class Clean(nn.Module):
@@ -15,3 +18,65 @@ class Clean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+class Corruption(nn.Module):
+    """What corruptions share: x itself where nothing is to be done, in evaluation or at strength zero."""
+
+    strength: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The x that the encoder sees, of the shape of x. Draws from torch's default generator."""
+        return self.corrupted(x) if self.training and self.strength > 0 else x
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class GaussianNoise(Corruption):
+    """x + sd * noise, noise ~ N(0, I) (the denoising VAE, Im et al. 2017). Binary x stops being binary, which an encoder
+    does not mind.
+
+    Arguments:
+        sd: standard deviation of the noise, in units of x.
+    """
+
+    def __init__(self, sd: NonNegative = 0.3) -> None:
+        super().__init__()
+        self.strength = sd
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        return x + self.strength * torch.randn_like(x)
+
+
+class SaltAndPepper(Corruption):
+    """Some values, each by itself, become 0 or 1, either half of the time (Vincent et al. 2010; in the denoising
+    VAE, Im et al. 2017). For x in [0, 1].
+
+    Arguments:
+        probability: that a value is replaced (by what it was, for one binary value in two).
+    """
+
+    def __init__(self, probability: Fraction = 0.1) -> None:
+        super().__init__()
+        self.strength = probability
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        draw = torch.rand_like(x)
+        return torch.where(draw < self.strength, (draw < self.strength / 2).to(x.dtype), x)
+
+
+class InputDropout(Corruption):
+    """Some values, each by itself, become 0 (masking noise, Vincent et al. 2008). The others stay as they are: they are
+    not rescaled, as the activations of a dropout layer would be, and so keep the values that evaluation will show.
+
+    Arguments:
+        probability: that a value is set to 0.
+    """
+
+    def __init__(self, probability: Fraction = 0.2) -> None:
+        super().__init__()
+        self.strength = probability
+
+    def corrupted(self, x: Tensor) -> Tensor:
+        return x.masked_fill(torch.rand_like(x) < self.strength, 0)

@@ -149,7 +149,9 @@ class Training(pl.LightningModule):
         part = getattr(self.model, name)
         part.load_state_dict(self._first[name])
         for parameter in part.parameters():
-            self._optimizer.optimizer.state.pop(parameter, None)
+            state = self._optimizer.optimizer.state.get(parameter, {})  # zeros, not nothing: fused steps want all or none
+            for value in (v for v in state.values() if isinstance(v, Tensor)):
+                value.zero_()
 
     def mutual_information(self) -> float:
         """Of x and z under q over the validation split, nats."""

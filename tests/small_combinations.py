@@ -1,0 +1,150 @@
+"""Compositions over all the groups, and twenty updates of any of them without Lightning around."""
+
+import copy
+import random
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from vae_lab.evaluation import ElboMeter
+from vae_lab.fitting import make_module
+from vae_lab.options import groups
+from vae_lab.request import Request
+
+DRAWN = (
+    "encoder", "decoder", "parametrization", "likelihood", "prior", "bound", "beta", "rate", "regularizer",
+    "inference", "corruption", "posterior",
+)  # fmt: skip
+USUAL = {
+    "encoder": "mlp", "decoder": "mlp", "parametrization": "plain", "likelihood": "bernoulli", "prior": "normal",
+    "bound": "elbo", "beta": "constant", "rate": "identity", "regularizer": "none", "inference": "amortized",
+    "corruption": "none", "posterior": "diagonal",
+}  # fmt: skip
+KEPT = 0.62  # how often a group keeps its usual option: with free choice everywhere most draws break some rule
+GROUPS = {group: groups()[group] for group in DRAWN}
+SMALL = ["dataset=digits", "latent_dim=4", "batch_size=32", "trainer.max_steps=20"]
+REAL = ["dataset=linear_gaussian", "dataset.train_size=200", "dataset.val_size=50", "dataset.test_size=50"]
+
+
+def drawn(rng: random.Random) -> list[str]:
+    """The words of a random composition, on data of either kind."""
+    chosen = {group: USUAL[group] if rng.random() < KEPT else rng.choice(options) for group, options in GROUPS.items()}
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    if "diagonal" in (chosen["encoder"], chosen["decoder"]):  # for vectors of as many coordinates as latents
+        return [*REAL, "latent_dim=5", "batch_size=32", "trainer.max_steps=20", *words]
+    return [*SMALL, *([] if rng.random() < 0.8 else ["dataset.binarization=none"]), *words]
+
+
+class _Optimizer:
+    """What Lightning puts around an optimiser, as far as a step asks for it."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.step = optimizer.step
+
+
+class Steps:
+    """The training steps of a request, by its own module."""
+
+    def __init__(self, asked: Request) -> None:
+        torch.manual_seed(asked.settings["seed"])
+        self.module, self.asked = make_module(asked), asked
+        self.frozen: list[nn.Parameter] = []
+        self.batches = asked.dataset.batches("train", asked.settings["batch_size"], seed=0, shuffle=True)
+        validation = asked.dataset.batches("val", 256)
+        module: Any = self.module
+        module._trainer = SimpleNamespace(
+            is_last_batch=False, loggers=[], log_every_n_steps=10**6, train_dataloader=self.batches,
+            val_dataloaders=validation, precision_plugin=None, current_epoch=0,
+        )  # fmt: skip
+        optimizer = module.configure_optimizers()
+        module.optimizers = lambda: _Optimizer(optimizer)
+        module.lr_schedulers = lambda: None
+        module._log_window = lambda: None
+        module.on_train_start()
+
+    def take(self, updates: int) -> None:
+        """Trains; asserts that losses are finite, that every parameter moves, and that the ELBO that is reported is
+        the plain one, by the meter that no remedy reaches."""
+        module = self.module.train()
+        before = copy.deepcopy(module.state_dict())
+        stream = self._endless()
+        for number, batch in enumerate(islice(stream, updates)):
+            for parameter in self.frozen:
+                parameter.requires_grad_(False)
+            module.training_step(batch, number)
+        losses = torch.stack([loss for loss, _, _ in module._window])
+        assert losses.isfinite().all(), f"a loss was not finite: {losses}"
+        still = [name for name, p in module.named_parameters() if torch.equal(p, before[name])]
+        assert set(still) <= self._may_rest(), f"never moved: {sorted(set(still) - self._may_rest())}"
+        self._check_elbo()
+
+    def _endless(self) -> Any:
+        while True:
+            yield from self.batches
+
+    def _may_rest(self) -> set[str]:
+        """Parameters that have no gradient for a reason: the prior's where the rate is below a floor, so that nothing
+        is asked of it."""
+        floored = self.asked.settings["rate"]["_target_"].endswith("FreeBits")
+        names = {name for name, _ in self.module.named_parameters()}
+        return {name for name in names if floored and name.startswith("model.prior")}
+
+    def _check_elbo(self) -> None:
+        model = self.module.model.eval()
+        meter, (batch, *_) = ElboMeter(), list(self.asked.dataset.batches("val", 32))
+        meter.update(model, batch, 0)
+        figures = meter.compute()
+        assert figures["elbo"] == -(figures["rate"] + figures["distortion"]) or torch.isclose(
+            torch.tensor(figures["elbo"]), torch.tensor(-(figures["rate"] + figures["distortion"])), rtol=1e-5
+        )
+
+
+ALWAYS = [
+    [*SMALL, *words.split()]
+    for words in (
+        "decoder=pixelcnn",
+        "decoder=conv encoder=conv",
+        "prior=mixture",
+        "prior=mixture bound=iwae",
+        "prior=mixture rate=free_bits rate.granularity=total",
+        "bound=iwae decoder=pixelcnn",
+        "bound=dreg",
+        "bound=stl prior=mixture",
+        "bound=miwae inference=aggressive",
+        "bound=piwae decoder=pixelcnn",
+        "bound=ciwae corruption=gaussian_noise",
+        "bound=renyi",
+        "bound=iwae parametrization=delta",
+        "bound=dreg parametrization=batchnorm_mean",
+        "rate=free_bits beta=cyclical",
+        "rate=free_bits rate.reduction=example beta=linear decoder=pixelcnn",
+        "rate=capacity",
+        "rate=capacity regularizer=dip",
+        "rate=hinge beta=sigmoid",
+        "beta=geco",
+        "beta=geco decoder=pixelcnn",
+        "beta=pi prior=mixture",
+        "beta=target_rate regularizer=mutual_posterior",
+        "beta=soft_free_bits corruption=salt_and_pepper",
+        "beta=cosine inference=aggressive",
+        "inference=aggressive rate=free_bits",
+        "inference=semi_amortized",
+        "inference=semi_amortized decoder=pixelcnn decoder.channels=4",
+        "inference=semi_amortized bound=iwae",
+        "inference=two_stage beta=linear rate=free_bits",
+        "inference=two_stage parametrization=batchnorm_mean",
+        "regularizer=mmd",
+        "regularizer=mmd prior=mixture",
+        "regularizer=total_correlation decoder=pixelcnn",
+        "regularizer=factor beta=linear",
+        "regularizer=[mmd,dip]",
+        "parametrization=du beta=linear",
+        "decoder=mlp decoder.skip=true corruption=input_dropout",
+        "decoder=pixelcnn decoder.skip=true parametrization=delta rate=free_bits",
+        "dataset.binarization=none likelihood=gaussian_shared beta=geco",
+    )
+]

@@ -1,0 +1,88 @@
+"""Any composition either trains or is refused by a rule that docs/combinations.md names."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_combinations import ALWAYS, GROUPS, Steps, drawn
+
+from vae_lab.check import component_traits
+from vae_lab.config import composer, resolve
+from vae_lab.errors import RequestError
+from vae_lab.request import request
+
+PAGE = (Path(__file__).parent.parent / "docs" / "combinations.md").read_text(encoding="utf-8")
+DRAWS, LEAST = 300, 150
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Any]:
+    with composer() as compose:
+        yield compose
+
+
+def tried(compose: Any, words: list[str]) -> str | None:
+    """Trains a composition for 20 updates; the reason if it is refused instead."""
+    cfg = compose(words)
+    try:
+        asked = request(cfg)
+    except RequestError as error:
+        return str(error)
+    Steps(asked).take(20)
+    return None
+
+
+def reasons(compose: Any, words: list[str]) -> dict[str, str]:
+    """Every reason that a composition's parts state, with its capability."""
+    found = {}
+    for _, traits in component_traits(resolve(compose(words))):
+        found |= {why: capability for capability, why in (*traits.needs.items(), *traits.forbids.items())}
+    return found
+
+
+@pytest.mark.parametrize("words", ALWAYS, ids=" ".join)
+def test_what_must_always_train(words: list[str], compose: Any) -> None:
+    assert tried(compose, words) is None
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(0, id="a tenth"), *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 10))]
+)
+def test_every_composition_trains_or_is_refused_by_a_named_rule(part: int, compose: Any) -> None:
+    """Three hundred draws over all the groups, in ten parts, of which `make test` runs the first."""
+    trained = 0
+    for draw in range(part * DRAWS // 10, (part + 1) * DRAWS // 10):
+        words = drawn(random.Random(draw))
+        refused = tried(compose, words)
+        if refused is None:
+            trained += 1
+            continue
+        rules = {capability for why, capability in reasons(compose, words).items() if why in refused}
+        assert rules, f"{' '.join(words)}: refused by no declared rule: {refused}"
+        assert any(f"`{rule}`" in PAGE for rule in rules), f"docs/combinations.md does not name {rules}"
+    assert trained >= LEAST // 10, f"only {trained} of {DRAWS // 10} train"
+
+
+def test_every_option_is_drawn() -> None:
+    seen = {word for draw in range(DRAWS) for word in drawn(random.Random(draw))}
+    for group, options in GROUPS.items():
+        assert {f"{group}={option}" for option in options} <= seen
+
+
+def test_every_capability_of_a_part_is_on_the_page(compose: Any) -> None:
+    for group, options in GROUPS.items():
+        for option in options:
+            for capability in reasons(compose, [f"{group}={option}"]).values():
+                assert f"`{capability}`" in PAGE, f"docs/combinations.md does not name {capability} ({group}={option})"
+
+
+def test_the_harness_would_see_a_part_that_does_not_learn(compose: Any) -> None:
+    steps = Steps(request(compose(["trainer.max_steps=20"])))
+    first, *_ = steps.module.model.decoder.parameters()
+    steps.frozen = [first]
+    with pytest.raises(AssertionError, match="never moved"):
+        steps.take(20)
+    assert torch.is_grad_enabled()
