@@ -193,9 +193,6 @@ class Forgetful(PI):
         del self._buffers["sum"]
         self.sum = total
 
-    def get_buffer(self, target: str) -> Tensor:
-        return getattr(self, target)
-
 
 class KeepsTheGraph(TargetRate):
     def observe(self, distortion: Tensor, rate: Tensor) -> None:
@@ -217,7 +214,7 @@ class OneWeight(Geco):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (WindsUp, "held for"),
+        (WindsUp, "does not come back"),
         (Overflows, "its weight is nan"),
         (Backwards, "ends at"),
         (Poisoned, "its state changes"),

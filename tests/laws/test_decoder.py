@@ -33,6 +33,13 @@ def test_a_pixelcnn_sees_exactly_its_receptive_field(receptive_field: int, layer
 
 # ---- skip connections
 
+FED = {"mlp": ["net.layers.0", "net.layers.1", "net.layers.2"],
+       "conv": ["net.0.layers.0", "net.0.layers.1", "shifts.0", "shifts.1"],
+       "pixelcnn": ["shifts.0", "layers.0.z_to_left", "layers.1.z_to_left", "shifts.1", "shifts.2"]}  # fmt: skip
+"""The parts of each decoder, at its default depth, through which z enters a layer, in order."""
+
+ours = pytest.mark.parametrize("name", FED)
+
 
 @every("decoder", "skip")
 def test_a_decoder_with_skip_keeps_its_laws(name: str) -> None:
@@ -60,7 +67,7 @@ def built(name: str, **settings: bool) -> nn.Module:
     return module
 
 
-@every("decoder", "skip")
+@ours
 def test_without_skip_a_decoder_has_what_it_always_had(name: str) -> None:
     keys = {"mlp": "net.0 net.2 net.4", "conv": "net.0.0 net.0.2 net.3 net.5"}
     always = [f"{key}.{kind}" for key in keys.get(name, "").split() for kind in ("weight", "bias")]
@@ -69,7 +76,7 @@ def test_without_skip_a_decoder_has_what_it_always_had(name: str) -> None:
     assert any("shifts" in key or "layers" in key for key in set(built(name, skip=True).state_dict()) - set(found))
 
 
-@every("decoder", "skip")
+@ours
 def test_shifts_start_at_zero_and_leave_the_draws_alone(name: str) -> None:
     """A PixelCNN with skip connections starts as the one without, weight by weight."""
     with_skip, plain = (make_seeded(name, skip=skip).state_dict() for skip in (True, False))
@@ -78,12 +85,6 @@ def test_shifts_start_at_zero_and_leave_the_draws_alone(name: str) -> None:
             assert not with_skip[key].any()
         elif name == "pixelcnn":
             assert torch.equal(with_skip[key], plain[key])
-
-
-FED = {"mlp": ["net.layers.0", "net.layers.1", "net.layers.2"],
-       "conv": ["net.0.layers.0", "net.0.layers.1", "shifts.0", "shifts.1"],
-       "pixelcnn": ["shifts.0", "layers.0.z_to_left", "layers.1.z_to_left", "shifts.1", "shifts.2"]}  # fmt: skip
-"""The parts of each decoder, at its default depth, through which z enters a layer, in order."""
 
 
 @pytest.mark.parametrize(("name", "place"), [(name, place) for name, places in FED.items() for place in places])
@@ -102,7 +103,7 @@ def test_z_reaches_every_layer_by_a_way_of_its_own(name: str, place: str) -> Non
     assert torch.equal(first, second)
 
 
-@every("decoder", "skip")
+@ours
 def test_z_is_seen_behind_a_first_layer_that_is_cut(name: str) -> None:
     decoder, z = built(name, skip=True), torch.randn(2, 3)
     with torch.no_grad():

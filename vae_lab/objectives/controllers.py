@@ -39,9 +39,10 @@ class Controller(Weight):
 
     @torch.no_grad()
     def observe(self, distortion: Tensor, rate: Tensor) -> None:
-        finite = distortion.isfinite() & rate.isfinite()
-        for name, value in self.moved(distortion.double(), rate.double()).items():
-            state = self.get_buffer(name)
+        distortion, rate = distortion.double(), rate.double()
+        finite = (distortion + rate).isfinite()
+        for name, value in self.moved(distortion, rate).items():
+            state: Tensor = getattr(self, name)
             state.copy_(torch.where(finite, value, state))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Controller":

@@ -78,7 +78,7 @@ class MMD(Regularizer):
     """
 
     @classmethod
-    def traits_of(cls, alpha: float = 0.5, **_: object) -> Traits:
+    def traits_of(cls, alpha: float = 0.9, **_: object) -> Traits:
         needs = {
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it compares the z of the whole batch with the prior",
@@ -87,7 +87,7 @@ class MMD(Regularizer):
 
     def __init__(
         self,
-        alpha: Annotated[float, Le(1)] = 0.5,
+        alpha: Annotated[float, Le(1)] = 0.9,
         scale: NonNegative = 100.0,
         kernel: Literal["rbf", "imq"] = "imq",
         width: Positive = 1.0,

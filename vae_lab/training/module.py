@@ -135,7 +135,7 @@ class Training(pl.LightningModule):
         if loss.isfinite():
             self._optimizer.optimizer.step()
         self._clear_gradients()
-        return float(loss)
+        return float(loss.detach())
 
     def _fresh(self, counter: int) -> Batch:
         """Batch `counter` of a pass over the training data beside the run's own."""
