@@ -275,11 +275,18 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
 # ---- combinations
 
 FREE = frozenset(
-    {"unconstrained_rate", "unconstrained_distortion", "pathwise_z", "free_parameters_of_q", "declared_scale"}
+    {
+        "unconstrained_rate",
+        "unconstrained_distortion",
+        "pathwise_z",
+        "free_parameters_of_q",
+        "declared_scale",
+        "rate_in_full",
+    }
 )
 """What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
 is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
-likelihood is a setting or a parameter."""
+likelihood is a setting or a parameter, the rate counts in full."""
 
 
 def component_traits(settings: Node) -> list[tuple[str, Traits]]:
@@ -288,7 +295,7 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     for key, node in targets(settings):
         traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if k != "_target_"})
         if traits:
-            found.append((f"{key}={_option_of(key, node)}", traits))
+            found.append((f"{key.partition('.')[0]}={_option_of(key, node)}", traits))
     accumulated = settings["trainer"].get("accumulate_grad_batches", 1)
     whole = Traits(provides=frozenset({"whole_batch"}))
     parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})

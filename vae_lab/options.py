@@ -113,11 +113,13 @@ def components() -> list[str]:
     return [key for key in chosen if key not in PRESETS and not key.startswith("override ")]
 
 
-def _option_keys(group: str, option: str) -> list[str]:
+def _option_keys(group: str, option: str, part: str | None = None) -> list[str]:
+    """The settings that an option's file has, or a part of it."""
     for directory in option_directories():
         file = directory / group / f"{option}.yaml"
         if file.exists():
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            content = content[part] if part else content
             return [key for key in content if not key.startswith("_") and key != "defaults"]
     return []
 
@@ -135,7 +137,11 @@ def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
         return f"{key}: no such key or group; groups: {listed(known_groups)}{nearest(head, top)}"
     chosen = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == head), None)
     where = f"{head}={chosen}" if chosen else f"the chosen {head}"
-    others = options_with(head, rest.partition(".")[0])
+    part, _, nested = rest.partition(".")
+    others = options_with(head, part)
+    if nested and chosen and any(option in chosen.strip("[]").split(",") for option in others):
+        keys = set(_option_keys(head, others[0], part))
+        return f"{key}: no such key; {head}.{part} has {listed(keys)}{nearest(nested, keys)}"
     if others:
         return f"{key}: {where} has no such key; it belongs to {head}={' or '.join(others)}"
     keys = {k for option in known_groups.get(head, []) for k in _option_keys(head, option)}

@@ -55,7 +55,7 @@ NAMES = [
     ("+encoder.shape=[3]", "encoder.shape: no such key; encoder has activation, hidden"),
     ("+study.foo=3", "study.foo: no such key"),
     ("+callbacks.foo=3", "callbacks.foo: 3 given; must have a _target_"),
-    ("+regularizer.mmd=3", "regularizer.mmd: 3 given; must have a _target_"),
+    ("+regularizer.mmd=3", "regularizer.mmd: 3 given; must have a _target_; it belongs to regularizer=mmd"),
     (
         "+trainer.limit_val_batchs=2",
         "trainer.limit_val_batchs: no such key; trainer has 26 keys (did you mean 'limit_val_batches'?)",

@@ -9,7 +9,7 @@ import yaml
 from vae_lab import options
 from vae_lab.build import CONTEXT, MODEL, locate
 
-KINDS = [*MODEL, "bound", "beta", "rate", "evaluation", "optimizer", "scheduler", "logger"]
+KINDS = [*MODEL, "bound", "beta", "rate", "corruption", "evaluation", "optimizer", "scheduler", "logger"]
 FILES = [
     file
     for directory in options.option_directories()

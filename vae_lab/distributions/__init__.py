@@ -9,7 +9,7 @@ from vae_lab.distributions.gaussian import (
     per_dimension_kl,
     standard,
 )
-from vae_lab.distributions.stopped import stopped
+from vae_lab.distributions.stopping import stopped
 from vae_lab.distributions.streams import stream, stream_seed
 
 __all__ = [

@@ -1,6 +1,8 @@
 """What is done to the encoder's location and log-scale, each (B, k), before they become q(z|x)."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from scipy.optimize import brentq
@@ -38,6 +40,15 @@ class _Normalised(nn.Module):
     """
 
     eps = 1e-16
+
+    @staticmethod
+    def caution(settings: Mapping[str, Any]) -> str | None:
+        """Few examples make a poor floor."""
+        size = settings["batch_size"]
+        return (
+            f"its floor on the rate holds for the batch that is normalised, of {size} examples" if size < 16 else None
+        )
+
     mean: Tensor
     variance: Tensor
     batches: Tensor

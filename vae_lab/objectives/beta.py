@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from vae_lab.settings import Count, Fraction, NonNegative, Span, Updates
 from vae_lab.traits import Traits
 
-_WEIGHTED = Traits(needs={"additive_rate": "it weights the rate"})
+_WEIGHTED = Traits(
+    needs={"additive_rate": "it weights the rate"},
+    forbids={"rate_in_full": "it weights the rate, at times perhaps by less than is taken away"},
+)
 
 
 def updates(span: int | float, total: int) -> int:

@@ -83,7 +83,10 @@ class MMD(Regularizer):
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it compares the z of the whole batch with the prior",
         }
-        return Traits(needs=needs | ({"additive_rate": f"alpha={alpha} takes from the rate"} if alpha else {}))
+        if alpha:
+            why = f"alpha={alpha} takes from the rate"
+            needs |= {"additive_rate": why, "rate_in_full": why}
+        return Traits(needs=needs)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ seed of their own, leave the caller's generator alone, and allow four standard e
     >>> check_beta({"_target_": "vae_lab.objectives.beta.Linear", "warmup": 10})
 """
 
+from vae_lab.testing.controllers import check_controller
 from vae_lab.testing.latents import check_parametrization, check_posterior, check_prior
 from vae_lab.testing.likelihoods import check_likelihood
 from vae_lab.testing.networks import check_decoder, check_encoder, dependence
@@ -21,6 +22,7 @@ from vae_lab.testing.objectives import (
     rate_terms,
     weights,
 )
+from vae_lab.testing.regularizers import check_regularizer, regularizer_terms
 from vae_lab.testing.tools import SHAPES, TINY, Option, Shape, declared, make
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Shape",
     "check_beta",
     "check_bound",
+    "check_controller",
     "check_decoder",
     "check_encoder",
     "check_likelihood",
@@ -38,11 +41,13 @@ __all__ = [
     "check_posterior",
     "check_prior",
     "check_rate",
+    "check_regularizer",
     "conjugate_elbo",
     "conjugate_terms",
     "declared",
     "dependence",
     "make",
     "rate_terms",
+    "regularizer_terms",
     "weights",
 ]

@@ -104,9 +104,16 @@ class Training(pl.LightningModule):
     # ---- training
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        torch.default_generator.manual_seed(stream_seed(self._seed, "step", self.batches))  # whatever else draws
+        self._seed_step(stream_seed(self._seed, "step", self.batches))
         self._ends_update = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
         self.inference.step(self, batch)
+
+    def _seed_step(self, seed: int) -> None:
+        """For whatever else draws: dropout, corruption, prior samples. (`torch.manual_seed` would take a hundred times as
+        long.)"""
+        torch.default_generator.manual_seed(seed)
+        if not self._on_host:
+            torch.cuda.manual_seed(seed)
 
     def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
         """One batch of descent on the objective by everything but `frozen`: an inference's usual step."""
@@ -149,7 +156,9 @@ class Training(pl.LightningModule):
         part = getattr(self.model, name)
         part.load_state_dict(self._first[name])
         for parameter in part.parameters():
-            state = self._optimizer.optimizer.state.get(parameter, {})  # zeros, not nothing: fused steps want all or none
+            state = self._optimizer.optimizer.state.get(
+                parameter, {}
+            )  # zeros, not nothing: fused steps want all or none
             for value in (v for v in state.values() if isinstance(v, Tensor)):
                 value.zero_()
 
