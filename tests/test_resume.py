@@ -107,6 +107,7 @@ def test_a_signal_leaves_the_run_resumable_and_says_so_in_its_code(how: int, cod
     assert checkpoint.exists()
 
 
+@pytest.mark.slow
 def test_damage_is_said_and_mended(uncut: Path, tmp_path: Path) -> None:
     finish(start(tmp_path, *SMALL))
     (run,) = tmp_path.glob("runs/*/*/")

@@ -13,12 +13,15 @@ from vae_lab import compose, train
 
 USAGE = "vae-lab: a laboratory for variational autoencoders\n"
 MISTAKES = [
-    ("trian", "trian: no such command; there are check, evaluate, ls, report, study, train (did you mean 'train'?)"),
-    ("study", "study: which one? There are collapse_digits, linear_truth"),
-    ("study nosuch", "nosuch: no such study; there are collapse_digits, linear_truth"),
+    (
+        "trian",
+        "trian: no such command; there are check, evaluate, ls, options, report, study, train (did you mean 'train'?)",
+    ),
+    ("study", "study: which one? There are collapse_digits, collapse_mitigations, linear_truth"),
+    ("study nosuch", "nosuch: no such study; there are collapse_digits, collapse_mitigations, linear_truth"),
     (
         "study colapse_digits",
-        "colapse_digits: no such study; there are collapse_digits, linear_truth (did you mean 'collapse_digits'?)",
+        "colapse_digits: no such study; there are collapse_digits, collapse_mitigations, linear_truth (did you mean 'collapse_digits'?)",
     ),
     ("study collapse_digits --cfg job", "study: takes overrides, --config-dir and --dry-run, no other flag"),
     ("report", "report: which folder? vae-lab report runs/STUDY"),
@@ -211,12 +214,14 @@ def test_a_runs_dir_that_is_a_file(flags: list[str], lab: Lab, in_tmp: Path) -> 
     assert Path("taken").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error(finished: Path, in_tmp: Path) -> None:
     command = f"'{sys.executable}' -m vae_lab ls | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=in_tmp, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_failed_run_has_one_line_and_no_traceback(in_tmp: Path) -> None:
     said = finish(start(in_tmp, "train", *TINY, "optimizer.lr=1e38"))
     assert said.code == 1

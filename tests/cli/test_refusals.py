@@ -47,9 +47,9 @@ NAMES = [
     ("optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, momentum, weight_decay (did you mean 'lr'?)"),
     ("+optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
     ("++optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
-    ("~rate.nats", "rate.nats: the chosen rate has no such key; it belongs to rate=free_bits"),
-    ("rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=free_bits"),
-    ("+rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=free_bits"),
+    ("~rate.nats", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
+    ("rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
+    ("+rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
     ("prior.components=3", "prior.components: the chosen prior has no such key; it belongs to prior=mixture"),
     ("dataset.root=/x", "dataset.root: the chosen dataset has no such key; it belongs to dataset=frey_faces or mnist"),
     ("+encoder.shape=[3]", "encoder.shape: no such key; encoder has activation, hidden"),
@@ -58,7 +58,7 @@ NAMES = [
     ("+regularizer.mmd=3", "regularizer.mmd: 3 given; must have a _target_; it belongs to regularizer=mmd"),
     (
         "+trainer.limit_val_batchs=2",
-        "trainer.limit_val_batchs: no such key; trainer has 26 keys (did you mean 'limit_val_batches'?)",
+        "trainer.limit_val_batchs: no such key; trainer has 25 keys (did you mean 'limit_val_batches'?)",
     ),
     ("+trainer.strategy=ddp", f"trainer.strategy: not to be set here: {ONE_PROCESS}"),
     ("+trainer.logger=false", "trainer.logger: not to be set here: use the group logger"),
@@ -69,7 +69,7 @@ NAMES = [
         "--multirn",
         "unrecognized arguments: --multirn (did you mean '--multirun'?); vae-lab --help and vae-lab train --hydra-help list what there is",
     ),
-    ("experiment=colapse_digits", "colapse_digits: no such study; there are collapse_digits, linear_truth (did you mean 'collapse_digits'?)"),
+    ("experiment=colapse_digits", "colapse_digits: no such study; there are collapse_digits, collapse_mitigations, linear_truth (did you mean 'collapse_digits'?)"),
 ]  # fmt: skip
 
 VALUES = [
@@ -202,7 +202,7 @@ def test_train_and_check_refuse_alike(command: str, request_: str, text: str, la
     [
         ("seed=0,1 latent_dim=4,0", "latent_dim: 0 given; must be greater than or equal to 1"),
         ("prior=normal,mixtur", f"prior=mixtur: no such option; allowed: {options('prior')} (did you mean 'mixture'?)"),
-        ("rate=identity,free_bits rate.nats=0.1", "rate.nats: rate=identity has no such key; it belongs to rate=free_bits"),
+        ("rate=identity,free_bits rate.nats=0.1", "rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
         ("rate=free_bits,identity +rate.nat=1", "rate.nat: no such key; rate has granularity, group_size, nats, reduction (did you mean 'nats'?)"),
     ],
 )  # fmt: skip

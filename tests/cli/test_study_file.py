@@ -17,7 +17,7 @@ BROKEN = [
     (STUDY.replace("name: small", "name: other"), "study.name is 'other', its folder 'small'; they must agree"),
     (STUDY.replace("question:", "qestion:"), "study.qestion: no such key; allowed: budget, controls, name"),
     (STUDY.replace("reference: plain", "reference: plane"), "plane is no arm; arms: annealed, plain (did you mean 'plain'?)"),
-    (STUDY.replace("mitigation: none", "mitigation: nun"), "arms.plain: mitigation=nun: no such option; allowed: beta_below_one"),
+    (STUDY.replace("mitigation: none", "mitigation: nun"), "arms.plain: mitigation=nun: no such option; allowed: aggressive, batchnorm_mean, beta_below_one"),
     (STUDY.replace("plain: {mitigation: none}", "plain: [1]"), "arms.plain: [1] given; must be keys with values"),
     (STUDY.replace("  plain:", "  a/b:"), "arms.a/b: an arm is named by letters, digits, _, - and ."),
     (STUDY.replace("[1.0, 0.5]", "[]"), "arms.annealed: beta.end: an empty list given; it would leave no runs"),
@@ -29,7 +29,7 @@ REFUSED_POINTS = [
     (STUDY.replace("latent_dim", "latent_dims"), "plain: latent_dims: no such key or group; groups: "),
     (STUDY.replace("mitigation: none", "optimizer.lr: -1"), "plain: optimizer.lr: -1 given; must be greater than 0"),
     (STUDY.replace("mitigation: none", "mitigatoin: none"), "plain: mitigatoin: no such key or group; groups: "),
-    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends: no such key; beta has end, start, warmup"),
+    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends: no such key; beta has delay, end, start, warmup"),
     (STUDY.replace("  - override /encoder: linear", "  - override /encoder: lin"), "encoder=lin: no such option; allowed: "),
     (STUDY.replace("over: {seed", "over: {sed"), "sed: no such key or group; groups: "),
 ]  # fmt: skip

@@ -183,6 +183,7 @@ LONGER = [
 ]
 
 
+@pytest.mark.slow
 def test_killed_and_then_asked_for_by_two_at_once(
     lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -27,7 +27,7 @@ def test_free_bits_keeps_them_at_every_setting(granularity: str, reduction: str)
 
 def free_bits(rates: Tensor, granularity: str, reduction: str, nats: float = NATS) -> Tensor:
     node = node_of("rate", "free_bits", granularity=granularity, reduction=reduction, nats=nats, group_size=GROUP)
-    return make(node, latent_dim=K)(rate_terms(rates))
+    return make(node, latent_dim=K)(rate_terms(rates), torch.tensor(0.0))
 
 
 def brute_force(rates: Tensor, size: int, reduction: str) -> float:

@@ -59,7 +59,7 @@ class Controller(Weight):
 
 class Geco(Controller):
     r"""The least rate at which the distortion is no more than a target: a multiplier on the distortion grows while it is
-    above and falls while it is below (GECO, Rezende and Viola 2018, algorithm 1).
+    above and falls while it is below (GECO, Rezende and Viola 2018).
 
     .. math:: \min R \;\text{s.t.}\; D \le \kappa: \qquad
               \text{loss} = \lambda D + R, \quad \bar C \leftarrow \alpha \bar C + (1 - \alpha)(D - \kappa), \quad
@@ -193,7 +193,7 @@ class PI(Controller):
 
 class SoftFreeBits(Controller):
     r"""A rate between `nats` and a little more: the weight falls by a constant factor while the rate is under that band,
-    and grows by it while the rate is over (Chen et al. 2017, appendix).
+    and grows by it while the rate is over (Chen et al. 2017).
 
     .. math:: \beta \leftarrow \beta / (1 + \epsilon) \;\text{if } R < r, \qquad
               \beta \leftarrow \beta (1 + \epsilon) \;\text{if } R > (1 + m) r
