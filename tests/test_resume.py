@@ -90,6 +90,7 @@ def test_kills_change_nothing_and_cost_at_most_one_interval_each(uncut: Path, tm
     assert a.read_text() == b.read_text()
 
 
+@pytest.mark.slow
 def test_asking_again_runs_nothing(uncut: Path) -> None:
     before = result(uncut)
     finish(start(uncut, *SMALL))

@@ -52,6 +52,7 @@ def states(folder: Path) -> dict[str, str]:
     return {result["arm"]: result["status"] for result in results(folder).values()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     faulty: list[str], lab: Lab, in_tmp: Path

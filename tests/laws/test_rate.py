@@ -82,5 +82,5 @@ def test_a_floor_for_each_example_costs_more_than_one_for_the_batch(granularity:
 @kinds
 def test_no_floor_is_the_identity(granularity: str, reduction: str) -> None:
     rates = some_rates(1.0)
-    identity = make(node_of("rate", "identity"))(rate_terms(rates))
+    identity = make(node_of("rate", "identity"))(rate_terms(rates), torch.tensor(0.0))
     assert torch.allclose(free_bits(rates, granularity, reduction, nats=0.0), identity)
