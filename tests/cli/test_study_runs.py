@@ -232,7 +232,9 @@ def test_a_worker_that_is_killed_is_said_and_the_same_command_goes_on(small: Pat
     while updates(small) < 100:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    rows = subprocess.run(["ps", "-o", "pid=,cmd=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    rows = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,cmd=", "--ppid", str(process.pid)], capture_output=True, text=True
+    ).stdout
     worker = next(int(row.split()[0]) for row in rows.splitlines() if "LokyProcess" in row)
     os.kill(worker, signal.SIGKILL)
     said = finish(process)
