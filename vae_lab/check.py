@@ -264,7 +264,7 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
         raise RequestError(f"init_from: {damage if there else f'{run} is no run with a checkpoint'}") from damage
     here = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
     other = {name: value.shape for name, value in state.items() if name.startswith("model.")}
-    for name in sorted(here.keys() | other.keys()):
+    for name in sorted(key for key in here.keys() | other.keys() if not key.startswith("model.inference.")):
         if here.get(name) != other.get(name):
             a, b = (tuple(shapes[name]) if name in shapes else "none" for shapes in (here, other))
             raise RequestError(
@@ -300,6 +300,10 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     whole = Traits(provides=frozenset({"whole_batch"}))
     parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
     found.append((f"trainer.accumulate_grad_batches={accumulated}", whole if accumulated == 1 else parts))
+    precision = settings["trainer"].get("precision", "32-true")
+    wide = Traits(provides=frozenset({"wide_gradients"}))
+    narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
+    found.append((f"trainer.precision={precision}", narrow if str(precision).startswith("16") else wide))
     return found
 
 

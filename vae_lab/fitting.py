@@ -32,7 +32,7 @@ def fit(asked: Request, tracker: Any, progress: bool, say: Say) -> dict[str, Any
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
     if settings["init_from"] and not resume:
-        load_weights(module.model, Path(settings["init_from"]), "last")
+        load_weights(module.model, Path(settings["init_from"]), "last", start=True)
     trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
     started = time.perf_counter()
     try:

@@ -47,10 +47,13 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
     return record(asked, "completed", metrics, details, timing)
 
 
-def load_weights(model: VAE, path: Path, which: str) -> None:
-    """Puts the weights of a run's checkpoint into a model. Errors: `RequestError` if it is not there, not whole, or of
-    another model."""
+def load_weights(model: VAE, path: Path, which: str, start: bool = False) -> None:
+    """Puts the weights of a run's checkpoint into a model; at the start of another run without the state of its
+    inference. Errors: `RequestError` if it is not there, not whole, or of another model."""
     state = _state(path, which, "model.")
+    if start:
+        own = {name: value for name, value in model.state_dict().items() if name.startswith("inference.")}
+        state = {name: value for name, value in state.items() if not name.startswith("inference.")} | own
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -128,6 +128,7 @@ def test_the_refined_posterior_is_what_is_reported(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(model.encode(x).mean, model.encode(x).mean)
         assert not torch.equal(model.encode(x).mean, model.amortized(x).mean)
+        assert torch.allclose(model.encode(x).mean[1:], model.encode(x).mean[:1], atol=1e-5)  # wherever in the batch
 
 
 def test_aggressive_steps_of_the_encoder_leave_the_decoder(tmp_path: Path) -> None:
@@ -165,3 +166,29 @@ def test_the_second_stage_begins_with_the_first_decoder(tmp_path: Path) -> None:
     for name, value in seen.items():
         expected = first[name] if name.startswith("decoder") else last[name]
         torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_steps_of_the_encoder_are_clipped_too(tmp_path: Path) -> None:
+    words = ("inference=aggressive", "optimizer=sgd", "optimizer.lr=1.0", "trainer.max_steps=3")
+    start = load(run(tmp_path / "start", *FROZEN)[1]).model.state_dict()
+    _, path = run(tmp_path, *words, "trainer.gradient_clip_val=1e-9")
+    for name, value in load(path).model.state_dict().items():
+        if name in start:
+            torch.testing.assert_close(value, start[name], rtol=0, atol=1e-6)
+
+
+def test_a_controller_learns_nothing_of_a_stage_that_leaves_the_rate_out(tmp_path: Path) -> None:
+    _, path = run(tmp_path, "inference=two_stage", "inference.pretrain=9", "beta=geco", "trainer.max_steps=9")
+    state = torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert float(state["objective.beta.multiplier"]) == 1.0
+
+
+def test_another_run_s_weights_start_an_aggressive_one(tmp_path: Path) -> None:
+    """From a plain run and from an aggressive one that had ended being so: what it knows of itself begins anew."""
+    aggressive = ("inference=aggressive", "inference.inner_steps=3", "inference.window=1", "inference.patience=1")
+    _, plain = run(tmp_path, "trainer.max_steps=6")
+    _, first = run(tmp_path, *aggressive, "trainer.max_steps=13", f"init_from={plain}")
+    _, second = run(tmp_path, *aggressive, "trainer.max_steps=5", f"init_from={first}")
+    states = [torch.load(p / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for p in (first, second)]
+    assert bool(states[1]["model.inference.active"])
+    assert int(states[1]["model.inference.inner"]) <= 15 < int(states[0]["model.inference.inner"])

@@ -105,9 +105,9 @@ class OptimalGaussianLikelihood(nn.Module):
     @staticmethod
     def caution(settings: Mapping[str, Any]) -> str | None:
         """Another weight than 1 acts on the variance."""
-        beta = settings["beta"].get("value", 1.0)
+        beta = settings["beta"].get("value", settings["beta"].get("end", 1.0))
         return (
-            f"with beta.value={beta} its effective variance is {beta} times the mean squared error" * (beta != 1)
+            f"with a weight of the rate of {beta} its effective variance is {beta} times the mean squared error" * (beta != 1)
             or None
         )
 

@@ -5,7 +5,8 @@ at its value would make the host wait. With g nats of rate (or distortion) gaine
 that needs tau updates to follow, a controller is calm while speed * g < 1 / tau, and swings above that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ from vae_lab.objectives.beta import Weight
 from vae_lab.settings import Momentum, NonNegative, Positive
 from vae_lab.traits import Traits
 
-_WEIGHTED = {"additive_rate": "it weights the rate"}
+_WEIGHTED = {
+    "additive_rate": "it weights the rate",
+    "whole_batch": "it moves once a batch, and an update must be one",
+}
 _REST = "it weights the rate, at times perhaps by less than is taken away"
 _HOLDS_RATE = {"unconstrained_rate": "it holds the rate by its own multiplier", "rate_in_full": _REST}
 
@@ -85,6 +89,14 @@ class Geco(Controller):
             "rate_in_full": _REST,
         },
     )
+
+    @staticmethod
+    def caution(settings: Mapping[str, Any]) -> str | None:
+        """The default fits one dataset alone."""
+        if settings["beta"]["distortion"] != 20.0:
+            return None
+        return "beta.distortion=20 nats suits the bundled digits; on other data choose what the decoder can reach"
+
     multiplier: Tensor
     average: Tensor
     largest_step = 0.02

@@ -56,7 +56,7 @@ class FreeBits(Transform):
             needs |= {"factorised_posterior": why, "factorised_prior": why}
         if reduction == "batch":
             needs["whole_batch"] = "reduction=batch floors the mean over the whole batch"
-        return Traits(needs=needs)
+        return Traits(needs=needs, forbids={"rate_in_full": "a rate under its floor does not count at all"})
 
     def __init__(
         self,
@@ -92,7 +92,8 @@ _HELD = Traits(
         "additive_rate": "it bends the rate",
         "unconstrained_rate": "it holds the rate at its own target",
         "whole_batch": "it compares the mean rate of the whole batch with a target",
-    }
+    },
+    forbids={"rate_in_full": "it bends the rate"},
 )
 
 

@@ -23,7 +23,7 @@ class TotalCorrelation(Regularizer):
               (\alpha - 1) I + (\beta - 1) TC + (\gamma - 1) KL
 
     Added to D + R it gives D + alpha I + beta TC + gamma KL. The aggregate posterior over the N training examples is
-    estimated from the B of the batch, for z drawn from q(z|x_n), n in the batch (Chen et al. 2018, section 4.1 and its
+    estimated from the B of the batch, for z drawn from q(z|x_n), n in the batch (Chen et al. 2018, and its
     appendix):
 
     * `mws`: :math:`\hat q(z) = \frac1{N B} \sum_m q(z|x_m)`. It is too small, mostly by a constant factor: TC and KL have
@@ -38,15 +38,18 @@ class TotalCorrelation(Regularizer):
         estimator: of q(z).
     """
 
-    traits = Traits(
-        needs={
+    @classmethod
+    def traits_of(cls, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **_: object) -> Traits:
+        needs = {
             "factorised_posterior": "it needs the density of every single latent under q",
             "factorised_prior": "it needs the density of every single latent under the prior",
             "whole_batch": "it takes the examples of the whole batch as q(z)",
             "pathwise_z": "its gradient reaches q through z too",
             "additive_rate": "it weights the parts of the rate anew",
         }
-    )
+        if min(alpha, beta, gamma) < 1:
+            needs["rate_in_full"] = "a weight below 1 takes a part of the rate away"
+        return Traits(needs=needs)
 
     def __init__(
         self,

@@ -121,7 +121,10 @@ class Reweighted(ImportanceBound):
     So the loss is asked for once of each `Terms`. Only its value and its gradient mean something, no gradient of that.
     """
 
-    traits = Traits(needs={"stoppable_posterior": STOPPED}, forbids={"additive_rate": NO_RATE, "pathwise_z": RESCALED})
+    traits = Traits(
+        needs={"stoppable_posterior": STOPPED, "wide_gradients": "it divides by shares of weights down to 1e-20"},
+        forbids={"additive_rate": NO_RATE, "pathwise_z": RESCALED},
+    )
 
     def shares(self, log_w: Tensor) -> Shares:
         """The shares of log-weights (draws, B), which have no gradient."""

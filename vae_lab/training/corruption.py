@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.settings import Fraction, NonNegative
+from vae_lab.traits import Traits
 
 
 class Clean(nn.Module):
@@ -23,6 +24,7 @@ class Clean(nn.Module):
 class Corruption(nn.Module):
     """What corruptions share: x itself where nothing is to be done, in evaluation or at strength zero."""
 
+    traits = Traits(forbids={"free_parameters_of_q": "the x that would be descended on is the corrupted one"})
     strength: float
 
     def forward(self, x: Tensor) -> Tensor:

@@ -68,7 +68,9 @@ class Aggressive(Amortized):
         patience: validations without a rise of the mutual information (the paper: 1 for text, 5 for images).
     """
 
-    traits = Traits(needs={"whole_batch": _WHOLE})
+    traits = Traits(
+        needs={"whole_batch": _WHOLE, "wide_gradients": "it steps between two updates, where nobody unscales a loss"}
+    )
     active: Tensor
     best: Tensor
     waited: Tensor
@@ -122,8 +124,8 @@ class SemiAmortized(Amortized):
     .. math:: \lambda_0 = \mathrm{enc}(x), \quad
               v_{s+1} = m v_s - \alpha \nabla_\lambda [D + R](\lambda_s), \quad \lambda_{s+1} = \lambda_s + v_{s+1}
 
-    The refinement is a part of what q is: evaluation refines too, with noise of its own, and reports the refined q as
-    `elbo` and the encoder's own as `elbo_amortized`. Second derivatives are exact (the paper takes finite differences).
+    The refinement is a part of what q is: evaluation refines too, with one fixed draw of noise for all examples, whatever
+    `evaluation.seed`, and reports the refined q as `elbo` and the encoder's own as `elbo_amortized`. Second derivatives are exact (the paper takes finite differences).
 
     Arguments:
         steps: S; rate: the step alpha; momentum: m; clip: the largest norm of an example's gradient.
@@ -170,29 +172,35 @@ class SemiAmortized(Amortized):
         return raw
 
     def _noise(self, model: VAE, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-        """Of each step, (samples, B, n): drawn anew in training, always the same at evaluation."""
+        """Of each step, (samples, B, n): drawn anew in training; at evaluation always the same, for every example too, so
+        that q is a function of x alone and what varies over examples is what x says."""
         generator = torch.Generator(device)
         if self.training:
             generator.manual_seed(int(torch.randint(2**62, ())))
         for step in range(self.steps):
-            if not self.training:
-                generator = stream(0, "refinement", step, device)
-            yield model.noise(batch_size, self.samples, generator)
+            if self.training:
+                yield model.noise(batch_size, self.samples, generator)
+            else:
+                alone = model.noise(1, self.samples, stream(0, "refinement", step, device))
+                yield alone.expand(-1, batch_size, -1)
 
 
 class TwoStage(Amortized):
     """An autoencoder first, without the rate; then the decoder begins anew, and the objective as it is set (Li et al.
     2019, section 3).
 
-    The encoder keeps what it has learned. The decoder returns to the weights it had at the start of the run, its
-    optimiser forgets it. Their second stage has free bits and a warm-up: `rate=free_bits`, and `beta=linear` with a
+    The encoder keeps what it has learned. The decoder returns to the random weights it was made with (also where the run
+    began from another's), and its optimiser forgets it. Their second stage has free bits and a warm-up: `rate=free_bits`, and `beta=linear` with a
     `delay` of the length of the first stage.
 
     Arguments:
         pretrain: the length of the first stage.
     """
 
-    traits = Traits(needs={"additive_rate": "its first stage leaves the rate out"})
+    traits = Traits(
+        needs={"additive_rate": "its first stage leaves the rate out"},
+        forbids={"rate_in_full": "its first stage leaves the rate out"},
+    )
     resets = ("decoder",)
 
     def __init__(self, total_updates: int, pretrain: Updates = 0.25) -> None:

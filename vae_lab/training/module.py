@@ -123,7 +123,8 @@ class Training(pl.LightningModule):
         self._window.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
         self._note_whether_finite(loss.detach())
         self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
-        self.objective.observe(terms)
+        if self.inference.rate_weight(self.updates) == 1:  # a controller learns nothing of a stage that leaves it out
+            self.objective.observe(terms)
         for parameter in frozen:
             parameter.grad = None
         if self._ends_update:
@@ -139,9 +140,12 @@ class Training(pl.LightningModule):
         self._backward(loss)
         for parameter in frozen:
             parameter.grad = None
-        if loss.isfinite():
-            self._optimizer.optimizer.step()
+        self._clip()
+        self._note_whether_finite(loss.detach())
+        self._stop_what_is_not_finite()
+        self._optimizer.optimizer.step()
         self._clear_gradients()
+        self._bad = None
         return float(loss.detach())
 
     def _fresh(self, counter: int) -> Batch:
@@ -193,16 +197,9 @@ class Training(pl.LightningModule):
     def _update(self) -> None:
         """One step of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
         so on the device (the mechanism that loss scaling uses), and a step without gradients does nothing."""
-        optimizer = self._optimizer
-        if self.gradient_clip_val is not None:
-            scale = self._scaler.get_scale() if self._scaler is not None else 1.0  # the gradients are still scaled
-            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val * scale)
-        if self._on_host:
-            if self._bad:
-                self._clear_gradients()
-        else:
-            optimizer.optimizer.found_inf = self._bad
-        optimizer.step()
+        self._clip()
+        self._stop_what_is_not_finite()
+        self._optimizer.step()
         self._clear_gradients()
         self._bad = None
         self.updates += 1
@@ -212,6 +209,18 @@ class Training(pl.LightningModule):
             self._scheduler.step()
         if self.updates % self._log_every == 0:  # here, before any callback saves a checkpoint
             self._log_window()
+
+    def _clip(self) -> None:
+        if self.gradient_clip_val is not None:
+            scale = self._scaler.get_scale() if self._scaler is not None else 1.0  # the gradients are still scaled
+            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val * scale)
+
+    def _stop_what_is_not_finite(self) -> None:
+        if self._on_host:
+            if self._bad:
+                self._clear_gradients()
+        else:
+            self._optimizer.optimizer.found_inf = self._bad
 
     def _clear_gradients(self) -> None:
         """As `Optimizer.zero_grad` does, in a twentieth of its time."""
