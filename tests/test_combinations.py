@@ -10,7 +10,8 @@ import torch
 import yaml
 from small_combinations import ALWAYS, GROUPS, Steps, drawn
 
-from vae_lab.check import component_traits, targets
+from vae_lab.build import targets
+from vae_lab.combinations import component_traits
 from vae_lab.config import composer, resolve
 from vae_lab.errors import RequestError
 from vae_lab.options import option_directories

@@ -2,7 +2,7 @@
 knows: the shape of x, the number of latents, the length of the run."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -42,6 +42,15 @@ def locate(key: str, target: str) -> Callable[..., Any]:
         return get_object(target)
     except Exception as error:  # Hydra wraps whatever the import raised
         raise RequestError(f"{key}._target_: {target} cannot be imported: {str(error).splitlines()[0]}") from error
+
+
+def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with a `_target_`, however deep, with its dotted key."""
+    for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield f"{prefix}{key}", value
+        if isinstance(value, (Mapping, list, tuple)):
+            yield from targets(value, f"{prefix}{key}.")
 
 
 def build(node: Node, **context: Any) -> Any:

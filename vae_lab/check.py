@@ -1,10 +1,11 @@
-"""Refusing what makes no sense, before anything is built: names, types, bounds, targets, combinations."""
+"""Refusing what makes no sense, before anything is built: names, types, bounds, targets. (What goes with what is in
+`combinations`.)"""
 
 import importlib.util
 import inspect
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +14,17 @@ from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate
+from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, targets
+from vae_lab.combinations import component_traits, option_name
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
-from vae_lab.options import LISTS, components, groups, named_targets, option_of, options_with, top_level_keys
+from vae_lab.options import LISTS, components, groups, named_targets, options_with, top_level_keys
 from vae_lab.settings import Count
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.trainer import device_of
-from vae_lab.traits import Traits, conflicts
+from vae_lab.traits import conflicts
 
 Node = Mapping[str, Any]
 
@@ -42,7 +44,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     spec = dataset.spec()
     _check_validations(settings, spec)
     refused = conflicts(
-        [(f"dataset={_option_of('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]
+        [(f"dataset={option_name('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]
     )
     if refused:
         raise RequestError(refused[0])
@@ -52,15 +54,6 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     if settings["init_from"]:
         _check_weights(Path(settings["init_from"]), model)
     return dataset
-
-
-def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """Every node with a `_target_`, however deep, with its dotted key."""
-    for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
-        if isinstance(value, Mapping) and "_target_" in value:
-            yield f"{prefix}{key}", value
-        if isinstance(value, (Mapping, list, tuple)):
-            yield from targets(value, f"{prefix}{key}.")
 
 
 def check_targets(settings: Node, named: tuple[str, ...] = ()) -> None:
@@ -157,7 +150,7 @@ def check_machine(settings: Node) -> None:
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:
-            raise RequestError(f"{key}={_option_of(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
+            raise RequestError(f"{key}={option_name(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
 
 
 def _unknown(key: str, name: str, known: set[str]) -> str:
@@ -270,62 +263,3 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
             raise RequestError(
                 f"init_from: {run} has another model: {name.removeprefix('model.')} is {b} there, {a} here"
             )
-
-
-# ---- combinations
-
-FREE = frozenset(
-    {
-        "unconstrained_rate",
-        "unconstrained_distortion",
-        "pathwise_z",
-        "free_parameters_of_q",
-        "declared_scale",
-        "rate_in_full",
-    }
-)
-"""What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
-is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
-likelihood is a setting or a parameter, the rate counts in full."""
-
-
-def component_traits(settings: Node) -> list[tuple[str, Traits]]:
-    """(name, traits) of every component whose class declares them, of the trainer, and of the lab itself."""
-    found = [("the lab", Traits(provides=FREE))]
-    for key, node in targets(settings):
-        traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if k != "_target_"})
-        if traits:
-            found.append((f"{key.partition('.')[0]}={_option_of(key, node)}", traits))
-    accumulated = settings["trainer"].get("accumulate_grad_batches", 1)
-    whole = Traits(provides=frozenset({"whole_batch"}))
-    parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
-    found.append((f"trainer.accumulate_grad_batches={accumulated}", whole if accumulated == 1 else parts))
-    precision = settings["trainer"].get("precision", "32-true")
-    wide = Traits(provides=frozenset({"wide_gradients"}))
-    narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
-    found.append((f"trainer.precision={precision}", narrow if str(precision).startswith("16") else wide))
-    return found
-
-
-def cautions(settings: Node) -> list[str]:
-    """What is allowed and yet to be known, one line each: a class may say it in `caution(settings)`, with the whole config
-    given."""
-    told = []
-    for key, node in targets(settings):
-        caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
-        told += [f"{key}={_option_of(key, node)}: {caution}"] if caution else []
-    return told
-
-
-def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:
-    """What a component declares, at these settings."""
-    if hasattr(target, "traits_of"):
-        return target.traits_of(**given)
-    declared = getattr(target, "traits", None)
-    return declared if isinstance(declared, Traits) else None
-
-
-def _option_of(key: str, node: Node) -> str:
-    """The option of a group whose file names the chosen target: what the person typed."""
-    target = str(node["_target_"])
-    return option_of(key.partition(".")[0], target) or target.rpartition(".")[2]

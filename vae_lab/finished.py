@@ -8,8 +8,8 @@ from typing import Any
 import torch
 import yaml
 
-from vae_lab.build import MODEL, build_model, spec_of
-from vae_lab.check import check_arguments, check_settings, check_targets, targets
+from vae_lab.build import MODEL, build_model, spec_of, targets
+from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError
 from vae_lab.joblog import logged

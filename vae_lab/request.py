@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from vae_lab.build import build
-from vae_lab.check import cautions, check_machine, check_settings
+from vae_lab.check import check_machine, check_settings
+from vae_lab.combinations import cautions
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError

@@ -11,7 +11,7 @@ from law_options import node_of
 from torch import Tensor, nn
 
 from vae_lab import options
-from vae_lab.check import FREE, traits_of
+from vae_lab.combinations import FREE, traits_of
 from vae_lab.estimators import linear
 from vae_lab.objectives.beta import Schedule, updates
 from vae_lab.objectives.controllers import PI, Controller, Geco, SoftFreeBits, TargetRate

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from vae_lab import compose
-from vae_lab.check import component_traits
+from vae_lab.combinations import component_traits
 from vae_lab.distributions import diagonal, per_dimension_kl, standard
 from vae_lab.testing import check_parametrization, make
 from vae_lab.traits import conflicts

@@ -107,7 +107,8 @@ class OptimalGaussianLikelihood(nn.Module):
         """Another weight than 1 acts on the variance."""
         beta = settings["beta"].get("value", settings["beta"].get("end", 1.0))
         return (
-            f"with a weight of the rate of {beta} its effective variance is {beta} times the mean squared error" * (beta != 1)
+            f"with a weight of the rate of {beta} its effective variance is {beta} times the mean squared error"
+            * (beta != 1)
             or None
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from vae_lab.build import build, locate
-from vae_lab.check import traits_of
+from vae_lab.combinations import traits_of
 from vae_lab.traits import Traits
 
 Option = Mapping[str, Any] | Callable[..., Any]

@@ -5,7 +5,7 @@ training refines it at evaluation too.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,32 @@ from vae_lab.objectives.beta import updates
 from vae_lab.settings import Count, Fraction, Positive, Updates
 from vae_lab.traits import Traits
 
-if TYPE_CHECKING:
-    from vae_lab.training.module import Training
-
 _WHOLE = "it takes several steps on a batch, and accumulation would show each of them only a part of one"
+
+
+class Run(Protocol):
+    """What an inference may ask of the run that it is a part of."""
+
+    @property
+    def model(self) -> VAE: ...
+    @property
+    def updates(self) -> int:
+        """Updates taken so far."""
+        ...
+
+    def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
+        """One batch of descent on the objective by everything but `frozen`, and an update."""
+
+    def inner_step(self, counter: int, frozen: Iterable[nn.Parameter]) -> float:
+        """A step between two updates, on fresh batch number `counter`; its loss."""
+        ...
+
+    def reset(self, name: str) -> None:
+        """Returns a part of the model to the weights it was made with."""
+
+    def mutual_information(self) -> float:
+        """Of x and z under q over the validation split, nats."""
+        ...
 
 
 class Amortized(Inference):
@@ -30,7 +52,7 @@ class Amortized(Inference):
     settled = 0  # the first update from which a step does what it does ever after
     resets: tuple[str, ...] = ()  # parts of the model that it returns to their first weights
 
-    def step(self, run: "Training", batch: Batch) -> None:
+    def step(self, run: Run, batch: Batch) -> None:
         """One batch of training."""
         run.descend(batch)
 
@@ -38,7 +60,7 @@ class Amortized(Inference):
         """What the weight of the rate is multiplied by at update t."""
         return 1.0
 
-    def validated(self, run: "Training") -> None:
+    def validated(self, run: Run) -> None:
         """Told after each validation."""
 
     def facts(self) -> dict[str, float]:
@@ -84,7 +106,7 @@ class Aggressive(Amortized):
         self.register_buffer("waited", torch.tensor(0))
         self.register_buffer("inner", torch.tensor(0))  # encoder steps so far
 
-    def step(self, run: "Training", batch: Batch) -> None:
+    def step(self, run: Run, batch: Batch) -> None:
         if not self.active:
             return run.descend(batch)
         encoder = [*run.model.encoder.parameters(), *run.model.parametrization.parameters()]
@@ -99,7 +121,7 @@ class Aggressive(Amortized):
                 before, total = total / self.window, 0.0
         return run.descend(batch, frozen=encoder)
 
-    def validated(self, run: "Training") -> None:
+    def validated(self, run: Run) -> None:
         if not self.active:
             return
         information = run.mutual_information()
@@ -210,7 +232,7 @@ class TwoStage(Amortized):
     def rate_weight(self, t: int) -> float:
         return 0.0 if t < self.settled else 1.0
 
-    def step(self, run: "Training", batch: Batch) -> None:
+    def step(self, run: Run, batch: Batch) -> None:
         if run.updates == self.settled:
             run.reset("decoder")
         super().step(run, batch)

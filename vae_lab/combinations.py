@@ -1,0 +1,64 @@
+"""Which parts go together: what each declares, what the lab provides, and what is allowed yet worth a word."""
+
+from collections.abc import Callable
+from typing import Any
+
+from vae_lab.build import Node, locate, targets
+from vae_lab.options import option_of
+from vae_lab.traits import Traits
+
+FREE = frozenset(
+    {
+        "unconstrained_rate",
+        "unconstrained_distortion",
+        "pathwise_z",
+        "free_parameters_of_q",
+        "declared_scale",
+        "rate_in_full",
+    }
+)
+"""What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
+is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
+likelihood is a setting or a parameter, the rate counts in full."""
+
+
+def component_traits(settings: Node) -> list[tuple[str, Traits]]:
+    """(name, traits) of every component whose class declares them, of the trainer, and of the lab itself."""
+    found = [("the lab", Traits(provides=FREE))]
+    for key, node in targets(settings):
+        traits = traits_of(locate(key, str(node["_target_"])), {k: v for k, v in node.items() if k != "_target_"})
+        if traits:
+            found.append((f"{key.partition('.')[0]}={option_name(key, node)}", traits))
+    accumulated = settings["trainer"].get("accumulate_grad_batches", 1)
+    whole = Traits(provides=frozenset({"whole_batch"}))
+    parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
+    found.append((f"trainer.accumulate_grad_batches={accumulated}", whole if accumulated == 1 else parts))
+    precision = settings["trainer"].get("precision", "32-true")
+    wide = Traits(provides=frozenset({"wide_gradients"}))
+    narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
+    found.append((f"trainer.precision={precision}", narrow if str(precision).startswith("16") else wide))
+    return found
+
+
+def cautions(settings: Node) -> list[str]:
+    """What is allowed and yet to be known, one line each: a class may say it in `caution(settings)`, with the whole config
+    given."""
+    told = []
+    for key, node in targets(settings):
+        caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
+        told += [f"{key}={option_name(key, node)}: {caution}"] if caution else []
+    return told
+
+
+def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:
+    """What a component declares, at these settings."""
+    if hasattr(target, "traits_of"):
+        return target.traits_of(**given)
+    declared = getattr(target, "traits", None)
+    return declared if isinstance(declared, Traits) else None
+
+
+def option_name(key: str, node: Node) -> str:
+    """The option of a group whose file names the chosen target: what the person typed."""
+    target = str(node["_target_"])
+    return option_of(key.partition(".")[0], target) or target.rpartition(".")[2]
