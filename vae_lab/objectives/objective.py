@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_lab.models import Terms
-from vae_lab.objectives.beta import Weight
+from vae_lab.objectives.beta import Schedule, Weight
 from vae_lab.objectives.bounds import Bound
 from vae_lab.objectives.rate import Transform
 
@@ -67,4 +67,5 @@ class Objective(nn.Module):
     @torch.no_grad()
     def observe(self, terms: Terms) -> None:
         """Lets a controller learn from a step, after it."""
-        self.beta.observe(terms.distortion.mean(), terms.rate.mean())
+        if not isinstance(self.beta, Schedule):
+            self.beta.observe(terms.distortion.mean(), terms.rate.mean())

@@ -160,11 +160,9 @@ class Training(pl.LightningModule):
         part = getattr(self.model, name)
         part.load_state_dict(self._first[name])
         for parameter in part.parameters():
-            state = self._optimizer.optimizer.state.get(
-                parameter, {}
-            )  # zeros, not nothing: fused steps want all or none
+            state = self._optimizer.optimizer.state.get(parameter, {})
             for value in (v for v in state.values() if isinstance(v, Tensor)):
-                value.zero_()
+                value.zero_()  # and not taken away: a fused step wants a state of all parameters, or of none
 
     def mutual_information(self) -> float:
         """Of x and z under q over the validation split, nats."""
