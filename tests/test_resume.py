@@ -98,7 +98,9 @@ def test_asking_again_runs_nothing(uncut: Path) -> None:
     assert updates_taken(uncut) == 150
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_the_run_resumable_and_says_so_in_its_code(how: int, code: int, tmp_path: Path) -> None:
     process = start(tmp_path, *SMALL)
     kill_at(process, tmp_path, 30, how)

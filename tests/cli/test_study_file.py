@@ -83,6 +83,7 @@ def test_a_study_of_ones_own_goes_before_one_that_ships(in_tmp: Path) -> None:
     assert study.read_study("collapse_digits").points[0].name == "plain"
 
 
+@pytest.mark.slow
 def test_values_that_need_care_on_a_command_line(lab: Lab, in_tmp: Path) -> None:
     arms = "arms:\n  a: {encoder: mlp, encoder.hidden: [[8], [8, 4]], trainer.gradient_clip_val: [null, 0.001]}\n"
     over = "over: {init_from: [null], dataset.rotate: [true, false], optimizer.lr: [0.00001]}\n"
@@ -122,6 +123,7 @@ def test_precedence(lab: Lab, in_tmp: Path) -> None:
     assert decoders == ["MLPDecoder", "LinearDecoder", "MLPDecoder", "LinearDecoder"]
 
 
+@pytest.mark.slow
 def test_cells_that_are_the_same_run_share_it(lab: Lab, in_tmp: Path) -> None:
     text = STUDY.replace("  plain:", "  twin: {beta.value: 1}\n  plain:")
     write_study(in_tmp, "small", text)

@@ -77,6 +77,7 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     assert "plain seed=0  test elbo" not in again.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_fail_fast_stops_the_rest(faulty: list[str], lab: Lab, in_tmp: Path) -> None:
     said = lab(*faulty, "fail_fast=true")
@@ -87,6 +88,7 @@ def test_fail_fast_stops_the_rest(faulty: list[str], lab: Lab, in_tmp: Path) -> 
     assert second == "2 of 3 runs did not end; the same command goes on from here"
 
 
+@pytest.mark.slow
 def test_a_failed_run_of_a_plain_multirun(faulty: list[str], lab: Lab, in_tmp: Path) -> None:
     words = ["experiment=small", "arm=broken,plain", "--config-dir", "options", "-m"]
     said = lab("train", *words)

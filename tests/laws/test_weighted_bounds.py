@@ -379,11 +379,12 @@ def test_a_loss_without_gradients_is_the_same(name: str) -> None:
 
 def test_combinations_are_refused_with_the_reason() -> None:
     posterior = Traits(provides=frozenset({"factorised_posterior"}))
+    single = ("trainer.precision=32-true", Traits(provides=frozenset({"wide_gradients"})))
     on_z = ("regularizer=any", Traits(needs={"pathwise_z": "it sends a gradient through z"}))
     lab = ("the lab", Traits(provides=frozenset({"pathwise_z", "stoppable_posterior"})))
 
     def refused(name: str, *others: tuple[str, Traits]) -> list[str]:
-        return conflicts([(f"bound={name}", declared(node_of("bound", name))), *others])
+        return conflicts([(f"bound={name}", declared(node_of("bound", name))), single, *others])
 
     stop = "it evaluates log q(z|x) with the parameters of q held fixed, which the posterior must allow"
     for name in ("dreg", "stl", "piwae"):

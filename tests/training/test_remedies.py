@@ -50,7 +50,18 @@ def run(folder: Path, *words: str) -> tuple[dict[str, Any], Path]:
     return result, folder / "solo" / result["signature"]
 
 
-@pytest.mark.parametrize("words", STATEFUL.values(), ids=STATEFUL)
+def _some(cases: dict[str, tuple[str, ...]], always: set[str]) -> Any:
+    """The cases, of which `make test` runs those that differ most in their mechanism."""
+    return pytest.mark.parametrize(
+        "words",
+        [
+            pytest.param(words, id=name, marks=() if name in always else pytest.mark.slow)
+            for name, words in cases.items()
+        ],
+    )
+
+
+@_some(STATEFUL, {"geco", "aggressive", "semi-amortised", "two stages", "discriminator", "variance dropout"})
 def test_a_cut_run_ends_as_if_it_never_was(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +111,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return run(tmp_path_factory.mktemp("plain"), *FROZEN)[0]["metrics"]
 
 
-@pytest.mark.parametrize("words", OBJECTIVES.values(), ids=OBJECTIVES)
+@_some(OBJECTIVES, {"beta", "target rate", "free bits", "dreg", "mmd", "factor", "noise"})
 def test_what_is_reported_does_not_move_with_the_objective(
     words: tuple[str, ...], plain: dict[str, float], tmp_path: Path
 ) -> None:

@@ -172,7 +172,7 @@ class STL(Reweighted, IWAE):
     (Tucker et al. 2019); that of `bound=dreg` is.
     """
 
-    traits = Traits(needs=Reweighted.traits.needs, forbids=ImportanceBound.traits.forbids)
+    traits = Traits(needs={"stoppable_posterior": STOPPED}, forbids=ImportanceBound.traits.forbids)
 
     def __init__(self, samples: Count = 1) -> None:
         super().__init__(samples)
