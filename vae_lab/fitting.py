@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from vae_lab.build import build, build_model, build_objective, updates_of
+from vae_lab.claim import Claim
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
@@ -22,12 +23,12 @@ from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 
 
-def fit(asked: Request, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
+def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
     path, settings = asked.directory.path, asked.settings
     ledger, resume = Ledger(path / ".ledger"), resumable(path, say)
     ledger.count_attempt()
-    history = HistoryLogger(path / HISTORY)
+    history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
