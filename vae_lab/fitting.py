@@ -4,6 +4,7 @@ import functools
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
     )
 
 
-def preflight(asked: Request) -> int:
-    """Builds everything that a run trains, without memory or data; the number of its parameters.
+def preflight(asked: Request) -> Request:
+    """Builds everything that a run trains, without memory or data; the request with what is known then.
 
     Errors: `RequestError` if something cannot be built: better now than in the last cell of a grid.
     """
@@ -96,7 +97,11 @@ def preflight(asked: Request) -> int:
             module.configure_optimizers()
     except (ValueError, TypeError, RuntimeError) as error:
         raise RequestError(f"{asked.label}: cannot be built: {str(error).splitlines()[0]}") from error
-    return sum(parameter.numel() for parameter in module.model.parameters())
+    updates = updates_of(asked.settings, asked.dataset.spec())
+    settled = max(module.objective.settled, module.inference.settled)
+    late = [f"the weights settle at update {settled}, and the run ends at {updates}"] * (settled > updates)
+    parameters = sum(parameter.numel() for parameter in module.model.parameters())
+    return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters)
 
 
 def make_trainer(asked: Request, loggers: list[Any], progress: bool) -> pl.Trainer:

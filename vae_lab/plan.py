@@ -45,8 +45,7 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
             given = dict(word.partition("=")[::2] for word in words_of_point)
             cfg = compose_point(words_of_point)
             try:
-                asked = request(cfg, named)
-                preflight(asked)
+                asked = preflight(request(cfg, named))
             except RequestError as error:
                 raise RequestError(f"{given['arm']}: {error}") from error
             over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
@@ -95,7 +94,7 @@ def described(cells: list[Cell]) -> list[str]:
     lines = []
     for cell in cells:
         over = " ".join(f"{key}={value}" for key, value in cell.over.items())
-        size = f"{preflight(cell.task.request):,} parameters"
+        size = f"{cell.task.request.parameters:,} parameters"
         lines.append(f"{cell.directory.signature}  {cell.directory.state():9}  {cell.point.name}  {over}  {size}")
     done = sum(cell.directory.state() == "completed" for cell in cells)
     return [*lines, f"{len(cells)} cell{'s' * (len(cells) != 1)}, {done} done{_estimate(cells)}"]

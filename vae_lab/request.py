@@ -32,6 +32,7 @@ class Request:
     dataset: Dataset
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
+    parameters: int = 0  # of the model, once it was built
 
     @property
     def label(self) -> str:

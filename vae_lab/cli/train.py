@@ -59,10 +59,8 @@ def _tasks(asked: Any) -> list[Any]:
     from vae_lab.grid import Task
     from vae_lab.request import request
 
-    requests = [request(cfg, named) for cfg in composed]
+    requests = [preflight(request(cfg, named)) for cfg in composed]
     warn(requests)
-    for asked_for in requests:
-        preflight(asked_for)
     return [] if shared is not None else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.objectives.beta import Weight
-from vae_lab.settings import Momentum, NonNegative, Positive
+from vae_lab.settings import Fraction, Momentum, NonNegative, Positive
 from vae_lab.traits import Traits
 
 _WEIGHTED = {
@@ -82,9 +82,8 @@ class Geco(Controller):
     """
 
     traits = Traits(
-        needs=_WEIGHTED,
+        needs={**_WEIGHTED, "declared_scale": "it holds the distortion at so many nats"},
         forbids={
-            "unconstrained_distortion": "it holds the distortion by its own multiplier",
             "unconstrained_rate": "it holds the distortion, which settles the rate",
             "rate_in_full": _REST,
         },
@@ -145,7 +144,7 @@ class TargetRate(Controller):
     traits = Traits(needs=_WEIGHTED, forbids=_HOLDS_RATE)
     multiplier: Tensor
 
-    def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: NonNegative = 0.0) -> None:
+    def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: Fraction = 0.0) -> None:
         super().__init__(lowest, 1.0, multiplier=0.0)
         self.nats, self.speed = nats, speed
 
@@ -188,8 +187,9 @@ class PI(Controller):
         highest: Positive = 1.0,
         start: NonNegative = 0.0,
     ) -> None:
-        first = min(max(start, lowest), highest)
-        super().__init__(lowest, highest, weight=first, sum=first)
+        super().__init__(lowest, highest, weight=max(start, lowest), sum=max(start, lowest))
+        if start > highest:
+            raise ValueError(f"beta.start: {start} given; must be at most beta.highest = {highest}")
         self.nats, self.proportional, self.integral = nats, proportional, integral
 
     def forward(self, t: int) -> Tensor:
