@@ -89,6 +89,11 @@ def _check_top_level(settings: Node) -> None:
                 others = options_with(key, name)
                 hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
                 raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")
+    check_top_level(settings)
+
+
+def check_top_level(settings: Mapping[str, Any]) -> None:
+    """Refuses a value of a setting that belongs to no group."""
     _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 

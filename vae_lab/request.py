@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from vae_lab.build import build
-from vae_lab.check import check_machine, check_settings
+from vae_lab.check import check_machine, check_settings, check_top_level
 from vae_lab.combinations import cautions
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
@@ -55,6 +55,16 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
+    return Request(settings, dataset, _directory(settings), tuple(cautions(settings)))
+
+
+def reseeded(asked: Request, settings: dict[str, Any]) -> Request:
+    """The request for a config that differs from one that was checked in the seed alone. Errors: `RequestError`."""
+    check_top_level(settings)
+    settings["spec"] = asked.settings["spec"]
+    return replace(asked, settings=settings, directory=_directory(settings))
+
+
+def _directory(settings: dict[str, Any]) -> RunDirectory:
     folder = Path(settings["runs_dir"]) / settings["study"]["name"]
-    directory = RunDirectory(folder / signature(settings, fingerprint))
-    return Request(settings, dataset, directory, tuple(cautions(settings)))
+    return RunDirectory(folder / signature(settings, settings["spec"]["fingerprint"]))

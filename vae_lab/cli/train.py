@@ -55,11 +55,10 @@ def _tasks(asked: Any) -> list[Any]:
     with config.composer(asked.config_dir) as compose:
         composed = [compose(point) for point in ([shared] if shared is not None else points)]
 
-    from vae_lab.fitting import preflight  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.fitting import Preflight  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
-    from vae_lab.request import request
 
-    requests = [preflight(request(cfg, named)) for cfg in composed]
+    requests = list(map(Preflight(named), composed))
     warn(requests)
     return [] if shared is not None else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
