@@ -98,6 +98,7 @@ class StudyName(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     name: str = Field(pattern=r"^\w[\w.-]*$")
     arm: str | None = None
+    signature: str | None = None
 
 
 class TopLevel(BaseModel):

@@ -229,6 +229,15 @@ def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
 
 
+def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
+    """Notes a job's overrides in its config, and takes out the signature that a grid expects of it, if it has one."""
+    expected = cfg.study.signature
+    with _unlocked(cfg):
+        cfg.study.signature = None
+    note_overrides(cfg, [word for word in overrides if not word.startswith("study.signature=")])
+    return None if expected is None else str(expected)
+
+
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
     with _unlocked(cfg):
         cfg.overrides = overrides
