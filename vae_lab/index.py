@@ -185,7 +185,10 @@ def _recall(file: Path) -> dict[bytes, tuple[str, str]]:
     try:
         with contextlib.closing(sqlite3.connect(file)) as db:
             return {name: (stamp, str(text)) for name, stamp, text in db.execute("SELECT name, stamp, row FROM runs")}
-    except sqlite3.Error as error:
+    except (
+        sqlite3.Error,
+        ValueError,
+    ) as error:  # sqlite3's own messages are no UTF-8 where they quote a damaged schema
         _forget(file, error)
         return {}
 
@@ -198,11 +201,11 @@ def _remember(file: Path, learnt: Iterable[tuple[bytes, str, str]], gone: Iterab
             db.execute(_CREATE)
             db.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in gone])
             db.executemany("REPLACE INTO runs VALUES (?, ?, ?)", learnt)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         _forget(file, error)
 
 
-def _forget(file: Path, error: sqlite3.Error) -> None:
+def _forget(file: Path, error: Exception) -> None:
     """Deletes a damaged file, so that the next call makes a new one."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_NOW:
         with contextlib.suppress(OSError):
