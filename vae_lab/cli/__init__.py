@@ -17,7 +17,7 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab study NAME [overrides] [--dry-run]   a study: expands it, runs it, writes its report; --dry-run lists the runs
   vae-lab report PATH...                       report.html and results.csv from run directories
   vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
-  vae-lab ls [PATH]                            one line a run (PATH: runs)
+  vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
   vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
 
@@ -92,7 +92,7 @@ COMMANDS = {
     "study": "study",
     "report": "runs",
     "evaluate": "runs",
-    "ls": "runs",
+    "ls": "ls",
     "check": "train",
     "options": "runs",
 }

@@ -1,4 +1,4 @@
-"""The commands that train nothing: `report`, `ls`, `evaluate`, `options`."""
+"""The commands that train nothing: `report`, `evaluate`, `options`."""
 
 from vae_lab.cli.words import figures_of, only_shows
 
@@ -18,24 +18,6 @@ def report(argv: list[str]) -> int:
             page, table = reports.write(folder)
             reports.print_table(folder)
             print(f"{page}\n{table}")
-    return 0
-
-
-def ls(argv: list[str]) -> int:
-    from pathlib import Path
-
-    from vae_lab import listing
-    from vae_lab.errors import RequestError
-
-    if len(argv) > 1:
-        raise RequestError(f"ls: one folder at a time, not {len(argv)}")
-    folder = Path(argv[0] if argv else "runs")
-    if not argv and not folder.exists():
-        print(f"no runs in {folder}")
-        return 0
-    if not folder.is_dir():
-        raise RequestError(f"ls: {folder} is no folder of runs")
-    listing.print_runs(folder)
     return 0
 
 
