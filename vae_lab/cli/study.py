@@ -24,9 +24,10 @@ def study(argv: list[str]) -> int:
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
-    from vae_lab import plan, progress, run  # Lightning takes seconds to import: the first line comes before it
+    from vae_lab import check, plan, progress, run  # Lightning takes seconds to import: the first line comes before it
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
+    check.check_alone(cell.request for cell in cells)
     warn(cell.request for cell in cells)
     if dry:
         _list_cells(cells)

@@ -52,9 +52,12 @@ def _requests(asked: Any) -> list[Any]:
     with config.composer(asked.config_dir) as compose:
         composed = [compose(point) for point in ([shared] if shared is not None else points)]
 
+    from vae_lab.check import check_alone
     from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
 
     requests = [request(cfg, named) for cfg in composed]
+    if asked.multirun:
+        check_alone(requests)
     warn(requests)
     return requests if shared is None else []
 
@@ -106,6 +109,7 @@ def job(cfg: Any) -> float:
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
+    from vae_lab.check import check_alone
     from vae_lab.errors import RequestError, RunFailed
     from vae_lab.request import request
     from vae_lab.run import execute
@@ -114,6 +118,8 @@ def job(cfg: Any) -> float:
     overrides, multirun, named = config.job_facts()
     config.note_overrides(cfg, overrides)
     asked = request(cfg, named)
+    if multirun:
+        check_alone([asked])  # here too, since a sweeper may have chosen it
     before = asked.directory.state()
     try:
         result = execute(asked, progress=not multirun)

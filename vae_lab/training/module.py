@@ -19,6 +19,7 @@ from vae_lab.objectives.objective import Coefficients
 from vae_lab.training.corruption import Clean
 from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
+from vae_lab.training.processes import ALONE, Alone
 from vae_lab.training.window import Window
 
 Scheduler = LRScheduler | ReduceLROnPlateau
@@ -50,6 +51,7 @@ class Training(pl.LightningModule):
         seed: of the noise.
         ledger: counts the updates really taken.
         information: the mutual information of x and z over batches, for an inference that asks for it.
+        processes: those that share the run; the first of them validates and writes.
         gradient_clip_val: the largest norm of a gradient, or None; accumulate: batches an update. Both are Lightning's
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
             Lightning adds to a small model's step, and is what several optimisers or inner loops will need.
@@ -68,6 +70,7 @@ class Training(pl.LightningModule):
         accumulate: int = 1,
         corruption: nn.Module | None = None,
         information: Callable[[VAE, Iterable[Batch]], float] | None = None,
+        processes: Alone = ALONE,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
@@ -75,7 +78,7 @@ class Training(pl.LightningModule):
         self.updates, self.batches = 0, 0
         self.gradient_clip_val, self.accumulate = gradient_clip_val, accumulate
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
-        self._seed, self._ledger = seed, ledger
+        self._seed, self._ledger, self._processes = seed, ledger, processes
         self._window = Window()
         self._generator: torch.Generator | None = None
         self._bad: Any = None
@@ -85,6 +88,7 @@ class Training(pl.LightningModule):
         self._beside: Iterator[Batch] | None = None
         self._first = {name: copy.deepcopy(getattr(model, name).state_dict()) for name in self.inference.resets}
         self.automatic_optimization = False
+        processes.split(model)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the running hook on the module some forty times a step, each time through the search for
@@ -155,7 +159,7 @@ class Training(pl.LightningModule):
 
     def mutual_information(self) -> float:
         """Of x and z under q over the validation split, nats."""
-        return self._information(self.model, self.trainer.val_dataloaders)
+        return self._processes.first(lambda: self._information(self.model, self.trainer.val_dataloaders))
 
     def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
         """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
@@ -194,6 +198,7 @@ class Training(pl.LightningModule):
     def _step(self, optimizer: Any) -> None:
         """One step of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
         so on the device (the mechanism that loss scaling uses), and a step without gradients does nothing."""
+        self._processes.average(self._trained)
         self._clip()
         self._stop_what_is_not_finite()
         optimizer.step()
@@ -237,18 +242,24 @@ class Training(pl.LightningModule):
         self._losses: list[tuple[int, float]] = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if self._processes.rank:
+            return
         self._meter.update(self.model, batch, batch_idx)
         self._losses.append((len(batch.x), _batch_loss(self.model, self.objective, batch, batch_idx, self.updates)))
 
     def on_validation_epoch_end(self) -> None:
-        metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
-        metrics["val/loss"] = _weighted_mean(self._losses)
-        metrics["val/beta"] = self._weight(self.updates)
+        metrics = self._processes.first(self._validated)
         self.log("val/elbo", metrics["val/elbo"], logger=False, prog_bar=True)
         self._write(metrics)
         self.inference.validated(self)
         if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled:
             self._scheduler.step(metrics["val/elbo"])
+
+    def _validated(self) -> dict[str, float]:
+        metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
+        metrics["val/loss"] = _weighted_mean(self._losses)
+        metrics["val/beta"] = self._weight(self.updates)
+        return metrics
 
     # ---- what Lightning asks for
 
