@@ -5,6 +5,7 @@ from typing import Any
 
 from vae_lab.build import Node, locate, targets
 from vae_lab.options import option_of
+from vae_lab.training.trainer import processes_of
 from vae_lab.traits import Traits
 
 FREE = frozenset(
@@ -35,6 +36,10 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     several = Traits(provides=frozenset({"several_examples"}))
     alone = Traits(forbids={"several_examples": "it is an example at a time"})
     found.append((f"batch_size={settings['batch_size']}", several if settings["batch_size"] > 1 else alone))
+    devices = settings["trainer"].get("devices", 1)
+    undivided = Traits(provides=frozenset({"undivided_decoder"}))
+    divided = Traits(forbids={"undivided_decoder": "each process decodes only its part of a batch"})
+    found.append((f"trainer.devices={devices}", undivided if processes_of(devices) == 1 else divided))
     precision = settings["trainer"].get("precision", "32-true")
     wide = Traits(provides=frozenset({"wide_gradients"}))
     narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})

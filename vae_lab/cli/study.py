@@ -25,10 +25,17 @@ def study(argv: list[str]) -> int:
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
-    from vae_lab import grid, plan, progress, run  # Lightning takes seconds to import: the first line comes before it
+    from vae_lab import (  # Lightning takes seconds to import: the first line comes before it
+        check,
+        grid,
+        plan,
+        progress,
+        run,
+    )
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
     tasks = [cell.task for cell in cells]
+    check.check_alone(task.request for task in tasks)
     warn(task.request for task in tasks)
     if dry:
         print("\n".join(plan.described(cells)))

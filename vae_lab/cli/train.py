@@ -55,10 +55,13 @@ def _tasks(asked: Any) -> list[Any]:
     with config.composer(asked.config_dir) as compose:
         composed = [compose(point) for point in ([shared] if shared is not None else points)]
 
+    from vae_lab.check import check_alone
     from vae_lab.fitting import Preflight  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
 
     requests = list(map(Preflight(named), composed))
+    if asked.multirun:
+        check_alone(requests)
     warn(requests)
     return [] if shared is not None else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
@@ -115,6 +118,7 @@ def job(cfg: Any) -> float:
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
+    from vae_lab.check import check_alone
     from vae_lab.claim import Held
     from vae_lab.errors import RequestError, RunFailed
     from vae_lab.request import request
@@ -124,6 +128,8 @@ def job(cfg: Any) -> float:
     overrides, multirun, named = config.job_facts()
     expected = config.take_expected(cfg, overrides)
     asked = request(cfg, named)
+    if multirun:
+        check_alone([asked])  # here too, since a sweeper may have chosen it
     if expected not in (None, asked.directory.signature):
         text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
         print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)

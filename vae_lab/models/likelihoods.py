@@ -88,7 +88,11 @@ class OptimalGaussianLikelihood(nn.Module):
 
     arity = 1
     traits = Traits(
-        needs={**_REAL, "additive_rate": "its variance is the best one for the distortion of the ELBO"},
+        needs={
+            **_REAL,
+            "additive_rate": "its variance is the best one for the distortion of the ELBO",
+            "undivided_decoder": "its variance is the best one for the whole batch",
+        },
         forbids={
             "declared_scale": "its variance follows the error, and would absorb the scale of whatever is held",
             "free_parameters_of_q": "its variance is that of the whole batch, and couples the examples",

@@ -167,6 +167,7 @@ class SemiAmortized(Amortized):
         needs={
             "free_parameters_of_q": "each example's location and scale are descended on by themselves",
             "whole_batch": _WHOLE,
+            "undivided_decoder": "it descends on q through the decoder inside every step",
         }
     )
 
