@@ -85,6 +85,7 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
 def make_trainer(asked: Request, loggers: list[Any], progress: bool) -> pl.Trainer:
     directory = str(asked.directory.path / "checkpoints")
     callbacks = [build(node, directory=directory) for node in asked.settings["callbacks"].values()]
+    callbacks += asked.callbacks
     node = dict(asked.settings["trainer"])
     node["enable_progress_bar"] = node["enable_progress_bar"] and progress and sys.stderr.isatty()
     if node["enable_progress_bar"]:

@@ -32,6 +32,7 @@ class Request:
     dataset: Dataset
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
+    callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property
     def label(self) -> str:

@@ -41,22 +41,23 @@ def check(argv: list[str]) -> int:
 
 
 def _requests(asked: Any) -> list[Any]:
-    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, what
-    they share is checked now, and each of them as its job begins."""
+    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, the
+    corners of its space are checked now, and each point before its job begins."""
     from vae_lab import config, study
+    from vae_lab.search.space import corners
 
     study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
-    shared = config.fixed_part(asked.overrides) if asked.multirun else None
-    points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
+    search = asked.multirun and config.is_search(asked.overrides)
+    points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+        composed = [compose(point) for point in points]
 
     from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
 
     requests = [request(cfg, named) for cfg in composed]
     warn(requests)
-    return requests if shared is None else []
+    return [] if search else requests
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
@@ -99,14 +100,15 @@ def multirun(argv: list[str]) -> bool:
     return True
 
 
-def job(cfg: Any) -> float:
-    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise.
+def job(cfg: Any) -> float | list[float] | None:
+    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise (a
+    list, if `optimized_metric` is one), not a number where the run failed, None where a search has pruned it.
 
     A failure ends the process of a single run or stops the others under `fail_fast`: by `SystemExit`, since Hydra keeps
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
-    from vae_lab.errors import RequestError, RunFailed
+    from vae_lab.errors import Pruned, RequestError, RunFailed
     from vae_lab.request import request
     from vae_lab.run import execute
 
@@ -114,9 +116,16 @@ def job(cfg: Any) -> float:
     overrides, multirun, named = config.job_facts()
     config.note_overrides(cfg, overrides)
     asked = request(cfg, named)
+    if config.sweeper_facts().get("trial") is not None:  # of a search
+        from vae_lab.search.sweep import judged
+
+        asked = judged(asked, config.sweeper_facts())
     before = asked.directory.state()
     try:
         result = execute(asked, progress=not multirun)
+    except Pruned as stop:
+        _job_line(asked, f"pruned at {stop}", multirun)
+        return None
     except (RunFailed, RequestError) as failure:
         if multirun:
             _job_line(asked, "failed: " + str(failure).removeprefix(f"{asked.label}: "), multirun)
@@ -124,8 +133,13 @@ def job(cfg: Any) -> float:
             raise SystemExit(1) from failure
         return float("nan")
     _job_line(asked, figures_of(result), multirun, before == "completed")
-    value = result["metrics"].get(cfg.optimized_metric)
-    return float("nan") if value is None else float(value)
+    metrics, wanted = result["metrics"], cfg.optimized_metric
+    values = [float("nan") if (value := metrics.get(name)) is None else float(value) for name in _listed(wanted)]
+    return values[0] if isinstance(wanted, str) else values
+
+
+def _listed(wanted: Any) -> list[str]:
+    return [wanted] if isinstance(wanted, str) else list(wanted)
 
 
 @functools.cache
