@@ -1,6 +1,7 @@
 """The sweeper. Every Hydra application of an environment imports this file, so what it needs is imported when it is used."""
 
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -21,8 +22,8 @@ class OptunaSweeper(Sweeper):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
-        self.config: Optional[DictConfig] = None
-        self.launcher: Optional[Launcher] = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config
@@ -30,7 +31,7 @@ class OptunaSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: List[str]) -> None:
+    def sweep(self, arguments: list[str]) -> None:
         from vae_lab.config import named_directories
         from vae_lab.search.sweep import sweep
 
@@ -38,7 +39,7 @@ class OptunaSweeper(Sweeper):
         named = named_directories(self.config.hydra)
         sweep(arguments, self.settings, named[0] if named else None, self._launch)
 
-    def _launch(self, batch: List[List[str]], first: int) -> "Sequence[Outcome]":
+    def _launch(self, batch: list[list[str]], first: int) -> "Sequence[Outcome]":
         assert self.launcher is not None
         return [_outcome(job) for job in self.launcher.launch(batch, initial_job_idx=first)]
 

@@ -159,9 +159,12 @@ def _end_with_parent() -> None:
 
 
 def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) -> None:
-    """One line a run; in a study with its number and the time left, and only for what is new."""
-    from vae_lab import progress
+    """One line a run; in a study with its number and the time left, and only for what is new; none in a search, which
+    has its own, without the figures of test."""
+    from vae_lab import config, progress
 
+    if config.sweeper_facts().get("trial") is not None:
+        return
     head = progress.of_study(asked.directory.path.parent) if multirun else ""
     if not (head and done_before):
         print(f"{head}{asked.label}  {text}", flush=True)

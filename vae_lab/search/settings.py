@@ -107,7 +107,9 @@ def _made(module: Any, kind: str, node: Mapping[str, Any]) -> Any:
     for name in given:
         allowed = list(inspect.signature(made).parameters)
         if name not in allowed:
-            raise RequestError(f"{key}.{name}: no such key; {_name(node)} has {listed(allowed)}{nearest(name, allowed)}")
+            raise RequestError(
+                f"{key}.{name}: no such key; {_name(node)} has {listed(allowed)}{nearest(name, allowed)}"
+            )
     try:
         return made(**given)
     except (TypeError, ValueError, ImportError) as error:

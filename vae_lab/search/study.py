@@ -16,10 +16,10 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from vae_lab.distributions import stream_seed
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, RunFailed
 from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
 from vae_lab.search.space import Dimension
-from vae_lab.store import RunDirectory
+from vae_lab.store import Damaged, RunDirectory
 
 JOURNAL, WORKERS, LOCK = "search.journal", ".workers", ".search.lock"
 DEATHS = 3
@@ -46,9 +46,11 @@ def storage_at(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
 def working(folder: Path) -> Iterator[RunDirectory]:
     """A claim on being at work on a search, held until this process ends, however it ends."""
     me = RunDirectory(folder / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    with me.claim():
-        yield me
-    _forget(me)
+    try:
+        with me.claim():
+            yield me
+    finally:
+        _forget(me)
 
 
 def _forget(worker: RunDirectory) -> None:
@@ -92,6 +94,10 @@ class Search:
         """The trials that count: all but those in the queue and those that were put back there."""
         return sum(map(counts, self.study.get_trials(deepcopy=False)))
 
+    def ended(self) -> int:
+        """Those of them that have an outcome."""
+        return sum(counts(trial) and trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+
     def words(self, params: dict[str, Any]) -> list[str]:
         """The overrides that stand for a trial's parameters."""
         return [dimension.word(params[dimension.key]) for dimension in self.space]
@@ -105,14 +111,14 @@ class Search:
             return self.study.tell(trial, state=TrialState.FAIL)
         values = outcome if isinstance(outcome, list) else [outcome]
         if not all(map(math.isfinite, values)):
-            return self.study.tell(trial, state=TrialState.FAIL)
+            return self.tell(trial, RunFailed(_error_of(trial) or f"{values} is no result"))
         return self.study.tell(trial, values)
 
-    def give_back(self, numbers: list[int]) -> None:
-        """Trials that this worker leaves behind: a run that failed has failed, any other goes back into the queue."""
+    def give_back(self, batch: list[Trial]) -> list[FrozenTrial]:
+        """Puts what a worker leaves without an outcome back into the queue, but what has failed, which it returns."""
+        numbers = {trial.number for trial in batch}
         with FileLock(self.folder / LOCK):
-            for trial in (t for t in self._running() if t.number in numbers):
-                self._requeue(trial)
+            return [done for t in self._running() if t.number in numbers and (done := self._requeue(t))]
 
     def _requeue_the_dead(self) -> None:
         for trial in self._running():
@@ -124,22 +130,18 @@ class Search:
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _requeue(self, trial: FrozenTrial) -> None:
-        """A trial without an outcome fails, and a new one with its parameters is queued. The new one finds the old one's
-        run: done, or cut with a checkpoint."""
-        deaths = trial.user_attrs.get("deaths", 0) + 1
-        failed = RunDirectory(Path(trial.user_attrs.get("run", self.me.path))).state() == "failed"
-        complete = set(trial.params) == {d.key for d in self.space}  # else it died before it was told what to try
-        again = complete and not failed and deaths < DEATHS
-        number = trial._trial_id
-        storage = self.study._storage
-        if again or not complete:
-            storage.set_trial_user_attr(number, "requeued", True)
-        elif not failed:
-            storage.set_trial_user_attr(number, "error", f"its worker died {deaths} times")
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        if again:
-            self.study.enqueue_trial(trial.params, {"deaths": deaths})
+    def _requeue(self, left: FrozenTrial) -> FrozenTrial | None:
+        """A trial without an outcome ends, and a new one with its parameters is queued, which finds the old one's run:
+        done, or cut with a checkpoint. One that has failed, or died too often, is returned."""
+        trial, deaths = Trial(self.study, left._trial_id), left.user_attrs.get("deaths", 0) + 1
+        error = _error_of(left) or (f"its worker died {deaths} times" if deaths == DEATHS else None)
+        if error:
+            return self.tell(trial, RunFailed(error))
+        trial.set_user_attr("requeued", True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        if set(left.params) == {dimension.key for dimension in self.space}:  # else it died as it was asked for
+            self.study.enqueue_trial(left.params, {"deaths": deaths})
+        return None
 
 
 def total(settings: Settings, space: list[Dimension]) -> int:
@@ -148,8 +150,18 @@ def total(settings: Settings, space: list[Dimension]) -> int:
         return settings.n_trials
     for dimension in space:
         if dimension.continuous:
-            raise RequestError(f"{dimension.written}: brute_force tries every point; an interval has too many (use a range)")
+            raise RequestError(
+                f"{dimension.written}: brute_force tries every point; an interval has too many (use a range)"
+            )
     return min(settings.n_trials, math.prod(len(dimension.texts) for dimension in space))
+
+
+def _error_of(trial: Trial | FrozenTrial) -> str | None:
+    """Why the run of a trial failed, if it did."""
+    run = RunDirectory(Path(trial.user_attrs.get("run", os.devnull)))
+    with contextlib.suppress(Damaged, OSError):
+        return (run.result() or {}).get("error")
+    return None
 
 
 def counts(trial: FrozenTrial) -> bool:
@@ -157,9 +169,7 @@ def counts(trial: FrozenTrial) -> bool:
     return trial.state != TrialState.WAITING and not trial.user_attrs.get("requeued")
 
 
-def open_study(
-    settings: Settings, directions: list[Direction], folder: Path, identity: dict[str, Any]
-) -> optuna.Study:
+def open_study(settings: Settings, directions: list[Direction], folder: Path, identity: dict[str, Any]) -> optuna.Study:
     """The study of that name, made if there is none. Errors: `RequestError` if it is one of another search."""
     storage = storage_at(settings.storage, folder)
     names = optuna.get_all_study_names(storage)

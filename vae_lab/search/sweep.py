@@ -29,7 +29,7 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
     Errors: `RequestError` before the first run, if the request makes no sense; `SystemExit(1)` at the end if a run
     failed.
     """
-    base = checked_space(overrides, config_dir)
+    base = _first_corner(overrides, config_dir)
     wanted = base.settings["optimized_metric"]
     objectives = wanted if isinstance(wanted, list) else [wanted]
     settings, directions = checked(node, objectives)
@@ -48,14 +48,15 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
         told.conclude()
 
 
-def checked_space(overrides: list[str], config_dir: str | None) -> Request:
-    """The first corner of a space whose corners all make sense."""
-    named = (config_dir,) if config_dir else ()
-    fixed, space = split(overrides)
-    if not space:
+def _first_corner(overrides: list[str], config_dir: str | None) -> Request:
+    if not split(overrides)[1]:
         raise RequestError("hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16")
+    return _request(corners(overrides)[0], config_dir)
+
+
+def _request(overrides: list[str], config_dir: str | None) -> Request:
     with composer(config_dir) as compose:
-        return [request(compose(point), named) for point in corners(overrides)][0]
+        return request(compose(overrides), (config_dir,) if config_dir else ())
 
 
 class Told:
@@ -63,40 +64,50 @@ class Told:
 
     def __init__(self, search: Search, fixed: list[str], objectives: list[str], config_dir: str | None) -> None:
         self.search, self.fixed, self.objectives, self.config_dir = search, fixed, objectives, config_dir
-        self.failed = 0
+        self.failed, self.lost = 0, False
 
     def words(self, params: dict[str, Any]) -> list[str]:
         name = f"study.name={self.search.settings.study_name}"
         return [*(word for word in self.fixed if not word.startswith("study.name=")), name, *self.search.words(params)]
 
     def run(self, batch: list[Trial], launch: Launch) -> None:
-        """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind."""
+        """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind. The loss of a
+        worker loses the batch's answers and not its runs, so it is gone through again; a second one in a row is raised."""
         try:
             jobs = [trial for trial in batch if self._noted(trial)]
             words = [[*self.words(trial.params), f"hydra.sweeper.trial={trial.number}"] for trial in jobs]
             for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
-                self._tell(trial, outcome)
+                self._say(self.search.tell(trial, outcome))
+            self.lost = False
+        except Exception as error:
+            if self.lost:
+                raise
+            self.lost = True
+            print(f"a batch was lost ({type(error).__name__}: {' '.join(str(error).split())}); once more", flush=True)
         finally:
-            self.search.give_back([trial.number for trial in batch])
+            for failed in self.search.give_back(batch):
+                self._say(failed)
 
     def _noted(self, trial: Trial) -> bool:
         """Notes the run that a trial is; False if its settings make no sense together, which fails it."""
         try:
-            with composer(self.config_dir) as compose:
-                asked = request(compose(self.words(trial.params)), (self.config_dir,) if self.config_dir else ())
+            asked = _request(self.words(trial.params), self.config_dir)
         except RequestError as error:
-            self._tell(trial, error)
+            self._say(self.search.tell(trial, error))
             return False
         trial.set_user_attr("run", str(asked.directory.path))
         return True
 
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        done = self.search.tell(trial, outcome)
+    def _say(self, done: FrozenTrial) -> None:
+        """A line on a trial that has ended."""
         self.failed += done.state == TrialState.FAIL
-        total = self.search.total
-        said = self._figures(done) if done.state == TrialState.COMPLETE else done.state.name.lower().replace("fail", "failed")
-        reason = f": {done.user_attrs['error']}" if "error" in done.user_attrs else ""
-        print(f"[trial {trial.number + 1}/{total}] {said}{reason}  {' '.join(self.search.words(trial.params))}", flush=True)
+        said = {
+            TrialState.COMPLETE: lambda: self._figures(done),
+            TrialState.PRUNED: lambda: f"pruned at validation {len(done.intermediate_values)} after it had settled",
+            TrialState.FAIL: lambda: f"failed: {done.user_attrs.get('error')}",
+        }[done.state]()
+        head = f"[{self.search.ended():{len(str(self.search.total))}}/{self.search.total}] trial {done.number}"
+        print(f"{head}: {said}  {' '.join(self.search.words(done.params))}", flush=True)
 
     def _figures(self, trial: FrozenTrial) -> str:
         return "  ".join(f"{name} {value:.2f}" for name, value in zip(self.objectives, trial.values, strict=True))
@@ -106,7 +117,9 @@ class Told:
         search, trials = self.search, self.search.study.get_trials(deepcopy=False)
         states = [trial.state for trial in trials if counts(trial)]
         names = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running elsewhere"}
-        numbers = [f"{states.count(TrialState[state])} {word}" for state, word in names.items() if TrialState[state] in states]
+        numbers = [
+            f"{states.count(TrialState[state])} {word}" for state, word in names.items() if TrialState[state] in states
+        ]
         print(f"search {search.settings.study_name}: {', '.join(numbers)} of {search.total} trials", flush=True)
         if TrialState.COMPLETE in states:
             self._show_best(search.study.best_trials)
@@ -117,13 +130,15 @@ class Told:
         flags = ["--config-dir", self.config_dir] if self.config_dir else []
         if len(self.objectives) == 1:
             best = best[:1]
-            print(f"best: trial {best[0].number + 1}, {self._figures(best[0])}")
+            print(f"best: trial {best[0].number}, {self._figures(best[0])}")
         else:
             best = sorted(best, key=lambda trial: trial.values)
             print("best: the Pareto front")
             Console(width=500).print(self._front(best))
         for trial in best:
-            print(f"{trial.user_attrs.get('run', '')}\n  {shlex.join(['vae-lab', 'train', *flags, *self.words(trial.params)])}")
+            print(
+                f"{trial.user_attrs.get('run', '')}\n  {shlex.join(['vae-lab', 'train', *flags, *self.words(trial.params)])}"
+            )
 
     def _front(self, best: list[FrozenTrial]) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -133,7 +148,7 @@ class Told:
             table.add_column(dimension.key)
         for trial in best:
             words = (word.partition("=")[2] for word in self.search.words(trial.params))
-            table.add_row(str(trial.number + 1), *(f"{value:.2f}" for value in trial.values), *words)
+            table.add_row(str(trial.number), *(f"{value:.2f}" for value in trial.values), *words)
         return table
 
 
