@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,6 +100,8 @@ def _name(node: Mapping[str, Any]) -> str:
 
 def _made(module: Any, kind: str, node: Mapping[str, Any]) -> Any:
     """An object of Optuna's from a node, which names nothing but one of the classes of that kind."""
+    from optuna.exceptions import ExperimentalWarning
+
     key, target = f"hydra.sweeper.{kind}", str(node.get("_target_"))
     known = [f"{module.__name__}.{name}" for name in module.__all__ if name[:4] != "Base" and name[0].isupper()]
     if target not in known:
@@ -111,6 +114,8 @@ def _made(module: Any, kind: str, node: Mapping[str, Any]) -> Any:
                 f"{key}.{name}: no such key; {_name(node)} has {listed(allowed)}{nearest(name, allowed)}"
             )
     try:
-        return made(**given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # the pin of Optuna's version is the answer to it
+            return made(**given)
     except (TypeError, ValueError, ImportError) as error:
         raise RequestError(f"{key}: {_name(node)}: {' '.join(str(error).split())}") from error
