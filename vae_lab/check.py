@@ -92,7 +92,7 @@ def _check_top_level(settings: Node) -> None:
     validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 
-Reported = typing.Literal[tuple(reported())]  # type: ignore[valid-type]
+Reported = typing.Literal[tuple(reported())]
 
 
 class StudyName(BaseModel):
@@ -101,6 +101,7 @@ class StudyName(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     name: str = Field(pattern=r"^\w[\w.-]*$")
     arm: str | None = None
+    signature: str | None = None
 
 
 class TopLevel(BaseModel):
@@ -114,7 +115,7 @@ class TopLevel(BaseModel):
     init_from: str | None
     rerun: bool
     fail_fast: bool
-    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]
+    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]  # type: ignore[valid-type]
     runs_dir: str
     study: StudyName
 

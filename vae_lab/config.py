@@ -223,7 +223,7 @@ def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, named_directories(conf)
 
 
-def named_directories(conf: DictConfig) -> tuple[str, ...]:
+def named_directories(conf: Any) -> tuple[str, ...]:
     """Of Hydra's own config, the folders of options that the person named."""
     known = {str(directory.absolute()) for directory in option_directories()}
     return tuple(s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known)
@@ -234,6 +234,15 @@ def sweeper_facts() -> dict[str, Any]:
     facts = OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)
     assert isinstance(facts, dict)
     return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
+
+
+def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
+    """Notes a job's overrides in its config, and takes out the signature that a grid expects of it, if it has one."""
+    expected = cfg.study.signature
+    with _unlocked(cfg):
+        cfg.study.signature = None
+    note_overrides(cfg, [word for word in overrides if not word.startswith("study.signature=")])
+    return None if expected is None else str(expected)
 
 
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from vae_lab.build import build, build_model, build_objective, updates_of
+from vae_lab.claim import Claim
 from vae_lab.distributions import stream_seed
+from vae_lab.errors import RequestError
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
 from vae_lab.request import Request, Say
@@ -22,12 +25,12 @@ from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 
 
-def fit(asked: Request, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
+def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
     path, settings = asked.directory.path, asked.settings
     ledger, resume = Ledger(path / ".ledger"), resumable(path, say)
     ledger.count_attempt()
-    history = HistoryLogger(path / HISTORY)
+    history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
@@ -80,6 +83,20 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         corruption=build(settings["corruption"]),
         information=lambda model, batches: information(model, batches).plug_in,
     )
+
+
+def preflight(asked: Request) -> int:
+    """Builds everything that a run trains, without memory or data; the number of its parameters.
+
+    Errors: `RequestError` if something cannot be built: better now than in the last cell of a grid.
+    """
+    try:
+        with torch.device("meta"):
+            module = make_module(asked)
+            module.configure_optimizers()
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise RequestError(f"{asked.label}: cannot be built: {str(error).splitlines()[0]}") from error
+    return sum(parameter.numel() for parameter in module.model.parameters())
 
 
 def make_trainer(asked: Request, loggers: list[Any], progress: bool) -> pl.Trainer:

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig
 
 from vae_lab.build import build
+from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
 from vae_lab.errors import Pruned, RequestError, RunFailed, refusal
 from vae_lab.fitting import fit, resumable
@@ -32,25 +33,31 @@ def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict
     return execute(request(cfg), progress, say)
 
 
-def execute(asked: Request, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
-    """Runs what was asked under a claim, unless it is done already."""
-    directory = asked.directory
-    with claimed(asked):
-        done = _finished(asked, say)
-        if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
-            return done
-        torch.set_num_threads(asked.settings["threads"])
-        with logged(directory.path):
-            return _run(asked, done, progress, say)
+def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: bool = True) -> dict[str, Any]:
+    """Runs what was asked under a claim, unless it is done already.
+
+    Errors: `Held` if another process has the run and nobody wants to `wait`.
+    """
+    while True:
+        try:
+            with claimed(asked, wait) as claim:
+                done = _finished(asked, say)
+                if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
+                    return done
+                torch.set_num_threads(asked.settings["threads"])
+                with logged(asked.directory.path):
+                    return _run(asked, claim, done, progress, say)
+        except ClaimLost:
+            say(f"{asked.label}: showed no sign of life for a minute, and another process has taken it over")
 
 
 @contextlib.contextmanager
-def claimed(asked: Request) -> Iterator[None]:
+def claimed(asked: Request, wait: bool = True) -> Iterator[Claim]:
     """The claim of a run's directory, or one line if it cannot be written."""
     path = asked.directory.path
     try:
-        with asked.directory.claim(f"{asked.label}: another process holds {path}; waiting for it"):
-            yield
+        with claim(path, f"{asked.label}: another process holds {path}; waiting for it", wait) as held:
+            yield held
     except OSError as error:
         raise refusal(error, path) from error
 
@@ -85,7 +92,7 @@ def _forget(path: Path) -> None:
         shutil.rmtree(path / folder, ignore_errors=True)
 
 
-def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) -> dict[str, Any]:
+def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bool, say: Say) -> dict[str, Any]:
     """Fits (unless that is done) and evaluates. A failure is written down before it is raised."""
     path = asked.directory.path
     try:
@@ -94,12 +101,14 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
         if done is None or not resumable(path, say):
             _write_config(asked)
             with _tracked(asked, say) as tracker:
-                result = evaluated(asked, fit(asked, tracker, progress, say), say)
+                result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
                 if tracker:
                     metrics = {name: value for name, value in result["metrics"].items() if name.startswith("test/")}
                     tracker.log_metrics(metrics, step=result["timing"]["steps"])
         else:
             result = evaluated(asked, done["timing"], say)
+    except ClaimLost:
+        raise
     except (KeyboardInterrupt, SystemExit):
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
@@ -112,6 +121,7 @@ def _run(asked: Request, done: dict[str, Any] | None, progress: bool, say: Say) 
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(record(asked, "failed", {}, {}, {}, error=first)))
         raise RunFailed(f"{asked.label}: {first} (see {path / LOG})") from error
+    claim.check()
     write_atomically(path / RESULT, to_json(result))
     return result
 

@@ -8,20 +8,23 @@ import threading
 import time
 from typing import Any
 
-from vae_lab.cli.words import counted, figures_of, only_shows, say_error, warn
+from vae_lab.cli.words import counted, figures_of, only_shows, print_table, say_error, warn, without_flag
+
+RETRY = "--retry-failed"
 
 
 def train(argv: list[str]) -> int:
     from vae_lab import config
 
+    argv, retry_failed = without_flag(argv, RETRY)
     asked = config.parse_arguments(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
-    requests = _requests(asked)
+    tasks = _tasks(asked)
     if asked.multirun:
-        ended = multirun(argv)
-        return int(summarise(requests) or not ended)
+        ended = multirun(argv, tasks, retry_failed)
+        return int(summarise(tasks) or not ended)
     _single(argv)
     return 0
 
@@ -33,16 +36,16 @@ def check(argv: list[str]) -> int:
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
-    requests = _requests(asked)
-    for request in requests:
-        print(f"{request.directory.path}  {request.directory.state()}")
-    print(f"{counted(len(requests), 'run')}: no mistake found")
+    tasks = _tasks(asked)
+    for task in tasks:
+        print(f"{task.path}  {task.request.directory.state()}")
+    print(f"{counted(len(tasks), 'run')}: no mistake found")
     return 0
 
 
-def _requests(asked: Any) -> list[Any]:
-    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, the
-    corners of its space are checked now, and each point before its job begins."""
+def _tasks(asked: Any) -> list[Any]:
+    """Every point of the request, composed, checked and built before the first one starts. Where a sweeper chooses them
+    as it goes, the corners of its space are checked now, and each point before its job begins: then there are none."""
     from vae_lab import config, study
     from vae_lab.search.space import corners
 
@@ -53,11 +56,15 @@ def _requests(asked: Any) -> list[Any]:
     with config.composer(asked.config_dir) as compose:
         composed = [compose(point) for point in points]
 
-    from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.fitting import preflight  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.grid import Task
+    from vae_lab.request import request
 
     requests = [request(cfg, named) for cfg in composed]
     warn(requests)
-    return [] if search else requests
+    for asked_for in requests:
+        preflight(asked_for)
+    return [] if search else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
@@ -81,13 +88,18 @@ def _single(argv: list[str]) -> None:
         raise failure
 
 
-def multirun(argv: list[str]) -> bool:
-    """Runs every job; False if that was stopped before its end: by a run that failed under `fail_fast`, or by the loss
-    of a worker."""
+def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> bool:
+    """Runs every job that is not done; False if that was stopped before its end: by a run that failed under `fail_fast`,
+    or by the loss of workers. Where there are no tasks, the sweeper that the person chose finds them."""
     from vae_lab.errors import RequestError
+    from vae_lab.grid import SWEEPER, handed_over, to_do
 
     try:
-        _hand_to_hydra(argv)
+        if not tasks:
+            _hand_to_hydra(argv)
+        elif pending := to_do(tasks, retry_failed):
+            with handed_over(pending):
+                _hand_to_hydra([*argv, f"hydra/sweeper={SWEEPER}"])
     except (RequestError, OSError):
         raise
     except SystemExit as stop:
@@ -108,23 +120,29 @@ def job(cfg: Any) -> float | list[float] | None:
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
+    from vae_lab.claim import Held
     from vae_lab.errors import Pruned, RequestError, RunFailed
     from vae_lab.request import request
     from vae_lab.run import execute
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
-    config.note_overrides(cfg, overrides)
+    expected = config.take_expected(cfg, overrides)
     asked = request(cfg, named)
     if config.sweeper_facts().get("trial") is not None:  # of a search
         from vae_lab.search.sweep import judged
 
         asked = judged(asked, config.sweeper_facts())
+    if expected not in (None, asked.directory.signature):
+        text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
+        print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)
+        return float("nan")
     before = asked.directory.state()
     try:
-        result = execute(asked, progress=not multirun)
-    except Pruned as stop:
-        _job_line(asked, f"pruned at {stop}", multirun)
+        result = execute(asked, progress=not multirun, wait=expected is None)
+    except Held:  # by another launch; the sweeper comes back to it
+        return float("nan")
+    except Pruned:
         return None
     except (RunFailed, RequestError) as failure:
         if multirun:
@@ -172,15 +190,17 @@ def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) 
         print(asked.directory.path, flush=True)
 
 
-def summarise(requests: list[Any]) -> bool:
+def summarise(tasks: list[Any]) -> bool:
     """Says which runs failed, and how many did not end; True if there are any."""
     from vae_lab.store import LOG
 
-    labels = {request.directory: request.label for request in requests}
+    labels = {task.request.directory: task.request.label for task in tasks}
     states = {directory: directory.state() for directory in labels}
-    for directory in (d for d, state in states.items() if state == "failed"):
-        error = directory.result().get("error")
-        print(f"failed: {labels[directory]}  {error}  ({directory.path / LOG})", file=sys.stderr)
+    failed = [directory for directory, state in states.items() if state == "failed"]
+    if failed:
+        rows = [(labels[d], str(d.result().get("error")), str(d.path / LOG)) for d in failed]
+        print_table(("failed", "error", "log"), rows, sys.stderr)
+        print(f"{len(failed)} of {counted(len(states), 'run')} failed; {RETRY} tries them again", file=sys.stderr)
     missing = sum(state not in ("completed", "failed") for state in states.values())
     if missing:
         print(f"{missing} of {len(states)} runs did not end; the same command goes on from here", file=sys.stderr)

@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,7 +54,8 @@ def checked(node: Mapping[str, Any], objectives: list[str]) -> tuple[Settings, l
 
 
 def _directions(objectives: list[str], given: Direction | list[Direction] | None) -> list[Direction]:
-    directions = [given] if isinstance(given, str) else given or [None] * len(objectives)
+    named = [given] if isinstance(given, str) else given
+    directions: Sequence[Direction | None] = named or [None] * len(objectives)
     if len(directions) != len(objectives):
         raise RequestError(
             f"hydra.sweeper.direction: {len(directions)} given; optimized_metric has {len(objectives)}: {listed(objectives)}"

@@ -81,9 +81,9 @@ def _dimension(override: Override) -> Dimension:
     for tag in tags - {"log"}:
         raise RequestError(f"{written}: {tag}: no such tag; allowed: log{nearest(tag, ['log'])}")
     if isinstance(sweep, IntervalSweep):
+        assert sweep.start is not None
+        assert sweep.end is not None
         ends = (sweep.start, sweep.end)
-        assert ends[0] is not None
-        assert ends[1] is not None
         if ends[0] >= ends[1]:
             raise RequestError(f"{written}: an interval goes from the lesser end to the greater")
         if log and ends[0] <= 0:

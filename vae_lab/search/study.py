@@ -15,6 +15,7 @@ from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from vae_lab.claim import claim, is_claimed
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, RunFailed
 from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
@@ -43,21 +44,21 @@ def storage_at(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
 
 
 @contextlib.contextmanager
-def working(folder: Path) -> Iterator[RunDirectory]:
+def working(folder: Path) -> Iterator[Path]:
     """A claim on being at work on a search, held until this process ends, however it ends."""
-    me = RunDirectory(folder / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    me = folder / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        with me.claim():
+        with claim(me):
             yield me
     finally:
         _forget(me)
 
 
-def _forget(worker: RunDirectory) -> None:
+def _forget(worker: Path) -> None:
     with contextlib.suppress(OSError):
-        for file in worker.path.iterdir():
+        for file in worker.iterdir():
             file.unlink()
-        worker.path.rmdir()
+        worker.rmdir()
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Search:
     space: list[Dimension]
     folder: Path
     study: optuna.Study
-    me: RunDirectory
+    me: Path
 
     def __post_init__(self) -> None:
         self.study.stop = lambda: None  # type: ignore[method-assign]  # called by a sampler that has seen every point
@@ -87,7 +88,7 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = sampler_of(self.settings, stream_seed(self.settings.seed, "search", number) % 2**32)
         trial = self.study.ask({d.key: d.distribution() for d in self.space})
-        trial.set_user_attr("worker", self.me.signature)
+        trial.set_user_attr("worker", self.me.name)
         return trial
 
     def asked(self) -> int:
@@ -122,8 +123,8 @@ class Search:
 
     def _requeue_the_dead(self) -> None:
         for trial in self._running():
-            worker = RunDirectory(self.folder / WORKERS / str(trial.user_attrs.get("worker")))
-            if not worker.is_claimed():
+            worker = self.folder / WORKERS / str(trial.user_attrs.get("worker"))
+            if not is_claimed(worker):
                 self._requeue(trial)
                 _forget(worker)
 

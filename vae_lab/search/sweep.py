@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Told:
             for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
                 self._say(self.search.tell(trial, outcome))
             self.lost = False
-        except Exception as error:
+        except BrokenExecutor as error:
             if self.lost:
                 raise
             self.lost = True

@@ -1,4 +1,5 @@
-"""The sweeper. Every Hydra application of an environment imports this file, so what it needs is imported when it is used."""
+"""The sweeper `hydra/sweeper=optuna`, where Hydra looks for plugins. Every Hydra application in the environment imports
+this file, so that what it needs is imported when it is used."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

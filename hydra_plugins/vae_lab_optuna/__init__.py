@@ -1,1 +1,0 @@
-"""Hydra's side of `hydra/sweeper=optuna`. It must lie here: Hydra takes a sweeper from this namespace only."""
