@@ -92,7 +92,7 @@ def _check_top_level(settings: Node) -> None:
     validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 
-Reported = typing.Literal[tuple(reported())]
+Reported: Any = typing.Literal[tuple(reported())]
 
 
 class StudyName(BaseModel):
@@ -115,7 +115,7 @@ class TopLevel(BaseModel):
     init_from: str | None
     rerun: bool
     fail_fast: bool
-    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]  # type: ignore[valid-type]
+    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]
     runs_dir: str
     study: StudyName
 
