@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -99,7 +99,10 @@ def _check_top_level(settings: Node) -> None:
 
 def check_top_level(settings: Mapping[str, Any]) -> None:
     """Refuses a value of a setting that belongs to no group."""
-    _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+    validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+
+
+Reported: Any = typing.Literal[tuple(reported())]
 
 
 class StudyName(BaseModel):
@@ -122,7 +125,7 @@ class TopLevel(BaseModel):
     init_from: str | None
     rerun: bool
     fail_fast: bool
-    optimized_metric: typing.Literal[tuple(reported())]  # type: ignore[valid-type]
+    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]
     runs_dir: str
     study: StudyName
 
@@ -142,7 +145,7 @@ def check_arguments(key: str, node: Node) -> None:
         if name in CONTEXT or name not in own | further:
             raise RequestError(_unknown(key, name, (own | further) - CONTEXT - set(withheld)))
     for model in (_settings_model(target), *([_settings_model(forwards, further - own)] if forwards else [])):
-        _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+        validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
 
 
 def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:
@@ -198,7 +201,8 @@ _STRICT = ConfigDict(
 )
 
 
-def _validate(key: str, model: type[BaseModel], given: Node) -> None:
+def validate(key: str, model: type[BaseModel], given: Node) -> None:
+    """Refuses settings that a pydantic model does not take: `RequestError`, one line."""
     try:
         model.model_validate(dict(given))
     except ValidationError as error:

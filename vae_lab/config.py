@@ -129,13 +129,9 @@ def expand(overrides: list[str]) -> list[list[str]]:
     return [hydra + list(point) for batch in batches for point in batch]
 
 
-def fixed_part(overrides: list[str]) -> list[str] | None:
-    """Of a request whose points a sweeper of its own chooses (`hydra/sweeper=...`), the words that are no sweep; None
-    under Hydra's own sweeper, whose points are known."""
-    parsed = parse_overrides(overrides)
-    if all(o.key_or_group != "hydra/sweeper" or o.value() == "basic" for o in parsed):
-        return None
-    return [o.input_line or "" for o in parsed if not o.is_sweep_override() and not o.key_or_group.startswith("hydra")]
+def is_search(overrides: list[str]) -> bool:
+    """Whether the points of a multirun are chosen as it goes (`hydra/sweeper=...`); Hydra's own sweeper knows them all."""
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
@@ -190,7 +186,7 @@ def _is_plain_value(override: Override) -> bool:
 # ---- Hydra's own application
 
 
-def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
+def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
     """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher. Errors: `RequestError` for
     a config that Hydra cannot compose; whatever a job or a launcher raised."""
     register()
@@ -224,9 +220,20 @@ def _raising() -> Iterator[None]:
 def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     """Of the running job: its overrides, whether it is one of several, the folders of options the person named."""
     conf = HydraConfig.get()
+    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, named_directories(conf)
+
+
+def named_directories(conf: Any) -> tuple[str, ...]:
+    """Of Hydra's own config, the folders of options that the person named."""
     known = {str(directory.absolute()) for directory in option_directories()}
-    paths = [s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known]
-    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
+    return tuple(s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known)
+
+
+def sweeper_facts() -> dict[str, Any]:
+    """Of the running job: what its sweeper was told."""
+    facts = OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)
+    assert isinstance(facts, dict)
+    return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
 
 
 def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:

@@ -145,6 +145,7 @@ def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int =
     directory = str(asked.directory.path / "checkpoints")
     callbacks = [build(node, directory=directory) for node in asked.settings["callbacks"].values()]
     callbacks = [callback for callback in callbacks if rank == 0 or not isinstance(callback, Checkpoint)]
+    callbacks += asked.callbacks
     node = dict(asked.settings["trainer"])
     if processes_of(node.get("devices", 1)) > 1:
         node["devices"] = own_device(node["accelerator"], node["devices"], rank)

@@ -33,6 +33,7 @@ class Request:
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
     parameters: int = 0  # of the model, once it was built
+    callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from vae_lab.build import build
 from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import RequestError, RunFailed, refusal
+from vae_lab.errors import Pruned, RequestError, RunFailed, refusal
 from vae_lab.fitting import fit, resumable
 from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
@@ -112,6 +112,9 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
     except (KeyboardInterrupt, SystemExit):
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
+    except Pruned as stop:
+        logging.getLogger(__name__).info("pruned at %s; the run goes on from there when asked again", stop)
+        raise
     except Exception as error:
         first = _first_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
@@ -142,7 +145,7 @@ def _tracked(asked: Request, say: Say) -> Iterator[Any]:
         yield tracker
     finally:
         if hasattr(tracker, "end"):
-            tracker.end(failed=sys.exc_info()[0] is not None, say=say)
+            tracker.end(failed=sys.exc_info()[0] not in (None, Pruned), say=say)
 
 
 def _tracker(asked: Request) -> Any:

@@ -266,7 +266,12 @@ class Training(pl.LightningModule):
     @property
     def settled(self) -> bool:
         """Whether objective and inference stay as they are from here on: models are selected only then."""
-        return self.updates >= max(self.objective.settled, self.inference.settled)
+        return self.updates >= self.settled_at
+
+    @property
+    def settled_at(self) -> int:
+        """The first update from which they do."""
+        return max(self.objective.settled, self.inference.settled)
 
     def _weight(self, t: int) -> float:
         """The weight of the rate relative to the distortion's."""
