@@ -7,6 +7,7 @@ import joblib
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Interval, MinLen
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
@@ -75,7 +76,7 @@ def trainer(
         num_sanity_val_steps=0,
         inference_mode=False,
         enable_checkpointing=True,
-        plugins=[CheckedCheckpointIO()],
+        plugins=[CheckedCheckpointIO(), LightningEnvironment()],  # in a SLURM job too, a run is no task of several
         **lightning,
     )
 
