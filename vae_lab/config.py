@@ -229,6 +229,14 @@ def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
 
 
+def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
+    """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
+    config = HydraConfig.instance().cfg
+    if config is not None:
+        return str(OmegaConf.select(config, f"hydra.runtime.choices.{group}"))
+    return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
+
+
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
     with _unlocked(cfg):
         cfg.overrides = overrides

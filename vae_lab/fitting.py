@@ -30,6 +30,8 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
+    if tracker:
+        tracker.begin(asked.directory.history())
     pl.seed_everything(settings["seed"], verbose=False)
     module = make_module(asked, ledger)
     if settings["init_from"] and not resume:
