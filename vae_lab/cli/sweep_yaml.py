@@ -5,6 +5,9 @@ from typing import Any
 from vae_lab.cli.words import counted, only_shows, warn
 
 SWEEP = "sweep.yaml"
+MODE = (
+    "logger.mode=${oc.env:WANDB_MODE,online}"  # a sweep has a server, so its runs are online unless a person says else
+)
 
 
 def sweep_yaml(argv: list[str]) -> int:
@@ -40,7 +43,7 @@ def sweep_yaml(argv: list[str]) -> int:
         "description": str(chosen.content["study"].get("question", "")),
         "project": "vae_lab",
         "program": "vae-lab",
-        "command": ["${env}", "${program}", "train", *flags, *fixed, "${args_no_hyphens}", "logger=wandb"],
+        "command": ["${env}", "${program}", "train", *flags, *fixed, "${args_no_hyphens}", "logger=wandb", MODE],
         "method": "grid",
         "metric": {"name": "val/elbo", "goal": "maximize"},
         "parameters": parameters,

@@ -1,6 +1,7 @@
 """One W&B run for one run of the lab. Imported only when it is used: W&B is an extra."""
 
 import json
+import math
 import os
 import subprocess
 from collections import defaultdict
@@ -52,7 +53,7 @@ class WandbRun:
     def write(self, metrics: dict[str, float], step: int) -> None:
         data: dict[str, Any] = dict(metrics)
         rates = [value for name, value in metrics.items() if name.startswith(PER_DIMENSION)]
-        if rates:
+        if rates and all(map(math.isfinite, rates)):
             data[PER_DIMENSION.rstrip("/")] = wandb.Histogram(rates)
         self._run.log(data, step=step)
 
