@@ -245,6 +245,14 @@ def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
     return None if expected is None else str(expected)
 
 
+def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
+    """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
+    config = HydraConfig.instance().cfg
+    if config is not None:
+        return str(config.hydra.runtime.choices.get(group))
+    return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
+
+
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
     with _unlocked(cfg):
         cfg.overrides = overrides

@@ -40,6 +40,8 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
+    if tracker:
+        tracker.begin(asked.directory.history())
     with together(asked, resume=bool(resume)) as processes:
         module = prepared(asked, bool(resume), ledger, processes)
         trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)

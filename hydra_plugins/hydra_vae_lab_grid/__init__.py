@@ -27,6 +27,7 @@ class GridSweeper(Sweeper):
         return run_grid(self._launch)
 
     def _launch(self, points: Sequence[Sequence[str]], first: int) -> Sequence[Any]:
+        assert self.launcher is not None
         return self.launcher.launch(points, initial_job_idx=first)
 
 

@@ -178,7 +178,7 @@ def is_done(config: DictConfig) -> bool:
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
-        plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         return is_done(request(plain, lab.job_facts()[2]))
     finally:
         HydraConfig.instance().cfg = before

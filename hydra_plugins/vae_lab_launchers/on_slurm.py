@@ -133,6 +133,7 @@ def _stop_without_a_failure() -> None:
 
     number = SlurmJobEnvironment._usr_sig()
     queue_again = signal.getsignal(number)
+    assert callable(queue_again), "submitit has a handler of it"
 
     def handle(signum: int, frame: Any) -> None:
         try:

@@ -7,7 +7,7 @@ import joblib
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Interval, MinLen
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
