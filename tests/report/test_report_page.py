@@ -11,7 +11,7 @@ import pytest
 from synthetic_study import SEVEN, Truth, cell, history, write_plan, write_run, write_study
 
 from vae_lab import report
-from vae_lab.report.cells import NoReport
+from vae_lab.report.reading import NoReport
 
 VANILLA, BETTER = Truth(1.7, -20.6, 5), Truth(6.0, -20.6, 15)
 

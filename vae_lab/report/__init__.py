@@ -6,7 +6,7 @@ It reads run directories only (`vae_lab.store`) and never needs a model.
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_lab.report.cells import Study
@@ -22,6 +22,7 @@ class Report:
     """What a report says; each part is made when it is asked for."""
 
     study: "Study"
+    live: dict[str, Any] | None = None  # of a study that runs: how far it is (`live.state`)
 
     @cached_property
     def comparisons(self) -> "list[Comparison]":
@@ -60,8 +61,8 @@ class Report:
 
 
 def build(path: Path) -> Report:
-    """Reads a study's folder, or any folder of run directories. Errors: `cells.NoReport`, a `RequestError`."""
-    from vae_lab.report.cells import read
+    """Reads a study's folder, or any folder of run directories. Errors: `reading.NoReport`, a `RequestError`."""
+    from vae_lab.report.reading import read
 
     return Report(read(Path(path)))
 
@@ -86,6 +87,6 @@ def print_table(path: Path) -> None:
 
 def study_folders(path: Path) -> list[Path]:
     """The folders to report on: `path` itself, or the studies in it where it is no study but holds some (`runs/`)."""
-    from vae_lab.report import cells
+    from vae_lab.report import reading
 
-    return cells.study_folders(Path(path))
+    return reading.study_folders(Path(path))
