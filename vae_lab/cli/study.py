@@ -9,6 +9,7 @@ from vae_lab.cli.words import counted, only_shows, warn
 
 def study(argv: list[str]) -> int:
     from vae_lab import config
+    from vae_lab import report as reports
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
@@ -43,7 +44,9 @@ def study(argv: list[str]) -> int:
         if launcher:
             print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
         progress.begin(folder, len(requests), [request.directory.signature for request in pending])
-        ended = multirun(["-m", *flags, *command, *launcher])
+        print(f"live: {folder / reports.PAGE}", flush=True)
+        with reports.live(folder):
+            ended = multirun(["-m", *flags, *command, *launcher])
     failed = summarise(requests)
     report([str(folder)])
     return int(failed or not ended)

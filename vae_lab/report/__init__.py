@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from vae_lab.report.cells import Study
     from vae_lab.report.verdict import Comparison, Statement
 
-__all__ = ["Report", "build", "print_table", "study_folders", "write"]
+__all__ = ["Report", "build", "live", "print_table", "study_folders", "write"]
 
 PAGE, TABLE = "report.html", "results.csv"
 
@@ -65,6 +67,13 @@ def build(path: Path) -> Report:
     from vae_lab.report.reading import read
 
     return Report(read(Path(path)))
+
+
+def live(folder: Path) -> "AbstractContextManager[None]":
+    """Keeps the page of a study's folder up to date while the block runs: `with report.live(folder): ...`."""
+    from vae_lab.report.live import kept_up_to_date
+
+    return kept_up_to_date(Path(folder))
 
 
 def write(path: Path) -> tuple[Path, Path]:

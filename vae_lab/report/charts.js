@@ -3,7 +3,7 @@
 // Statistics come ready-made in the data; only what a picture needs (axes, places, colours) is worked out here.
 const charts = (() => {
   const PALETTE = ["#D55E00", "#0072B2", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#8C6D00", "#5B2C83"]; // Okabe and Ito 2008
-  const SHAPES = ["square", "triangle-up", "diamond", "triangle-down", "triangle-right", "cross", "triangle-left", "stroke"];
+  const SHAPES = ["square", "triangle-up", "diamond", "triangle-down", "triangle-right", "triangle-left", "wedge", "arrow"];
   const MUTED = "#C3C9D1", GREY = "#767676", INK = "#1b1b1b";
   const CONFIG = {
     background: null, font: "system-ui, sans-serif", view: { stroke: null },
@@ -162,14 +162,15 @@ const charts = (() => {
     const detail = { field: "id" };
     const dash = { field: "dash", type: "nominal", scale: null, legend: null };
     return { width, height: Math.min(380, Math.max(280, width * 0.5)), data: { values: byRank(lines) }, layer: [
-      { transform: [{ filter: "datum.rank > 1 && datum.high !== undefined" }], mark: { type: "area", opacity: 0.16, clip: true }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail, color: plain("color") } },
+      { transform: [{ filter: "datum.rank > 1 && isValid(datum.high)" }], mark: { type: "area", opacity: 0.16, clip: true }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail, color: plain("color") } },
       { transform: [{ filter: "datum.rank === 1" }], mark: { type: "line", strokeWidth: 1, opacity: 0.7, clip: true }, encoding: { x, y, detail, color: plain("color") } },
       { transform: [{ filter: "datum.rank > 1" }], mark: { type: "line", strokeWidth: 1.8, clip: true }, encoding: { x, y, detail, color: plain("color"), strokeDash: dash } },
       { mark: { type: "point", size: 60, opacity: 0, clip: true }, encoding: { x, y, tooltip: [{ field: "arm" }, number("step", "update", "d"), number("mean", name), number("low", "lowest seed"), number("high", "highest seed"), number("n", "n", "d")] } },
     ] };
   }
 
-  const COLORS = { scheme: "cividis", type: "sqrt" };
+  const SHADE = { field: "rate", type: "quantitative", title: "rate, nats", scale: { scheme: "cividis", type: "sqrt" } };
+  const RATE = { color: SHADE, stroke: { ...SHADE, legend: null }, strokeWidth: { value: 0.7 } }; // no seams
 
   function latents(data, state, width) {
     const values = [];
@@ -181,7 +182,7 @@ const charts = (() => {
     return { width: Math.max(120, width - limit - 90), autosize: { type: "pad" }, height: { step: names.length > 30 ? 14 : 20 }, data: { values }, mark: "rect", encoding: {
       x: { field: "latent", type: "ordinal", title: "latent, by falling rate", axis: { labelOverlap: true, labelAngle: 0 } },
       y: { field: "arm", type: "nominal", sort: names, title: null, axis: { labelLimit: limit } },
-      color: { field: "rate", type: "quantitative", title: "rate, nats", scale: COLORS },
+      ...RATE,
       tooltip: [{ field: "arm" }, number("latent", "latent", "d"), number("rate", "rate, mean over seeds", ".4~g")] } };
   }
 
@@ -193,7 +194,7 @@ const charts = (() => {
     return { width: width - 90, height: Math.min(420, Math.max(160, found.grid.length * 14)), data: { values }, mark: { type: "rect" }, encoding: {
       x: { field: "from", type: "quantitative", title: "update", scale: { nice: false, zero: false } }, x2: { field: "to" },
       y: { field: "latent", type: "ordinal", title: "latent, by last rate", axis: { labelOverlap: true } },
-      color: { field: "rate", type: "quantitative", title: "rate, nats", scale: COLORS },
+      ...RATE,
       tooltip: [number("latent", "latent", "d"), number("from", "update", "d"), number("rate", "rate, nats", ".4~g")] } };
   }
 

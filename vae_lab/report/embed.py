@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vae_lab.metrics import METRICS
 from vae_lab.report import training
-from vae_lab.report.cells import Cell, Row
+from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.notes import name_of
 from vae_lab.report.pairwise import Pair, compare_pairs
 from vae_lab.report.search import parallel
@@ -34,7 +34,7 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
         "metrics": {name: describe(name) for name in metrics},
         "runs": _runs(cells, metrics),
         "summaries": {name: [_summary(cell, name) for cell in cells] for name in metrics},
-        "front": pareto(cells[: len(shown.arms)]),
+        "front": pareto({i: arm.chosen for i, arm in enumerate(shown.arms) if not _is_control(study, arm)}),
         "curves": training.curves(cells),
         "curve_names": {name: describe(name) for name in dict.fromkeys(n for cell in cells for n in _curve_names(cell))},
         "partial": [_partial(row, cells) for row in study.rows if row.status == "running"][:16] if live else [],
@@ -63,11 +63,15 @@ def describe(name: str) -> dict[str, Any]:
 def _arm(shown: Shown, i: int) -> dict[str, Any]:
     arm, study = shown.arms[i], shown.study
     is_reference = study.is_planned and arm is study.reference
-    role = "reference" if is_reference else "control" if arm in study.controls else ""
+    role = "reference" if is_reference else "control" if _is_control(study, arm) else ""
     slot = next((slot for slot, colored in enumerate(shown.colored) if colored is arm), None)
     places = {id(cell): place for place, cell in enumerate(shown.cells)}
     tried = [places[id(cell)] for cell in sorted(arm.cells, key=_strength) if id(cell) in places]
     return {"name": arm.name, "role": role, "slot": slot, "tried": tried}
+
+
+def _is_control(study: Study, arm: Arm) -> bool:
+    return any(arm is control for control in study.controls)
 
 
 def _strength(cell: Cell) -> float:
@@ -96,10 +100,10 @@ def _summary(cell: Cell, name: str) -> list[Any] | None:
     return [found.mean, *ends, found.n]
 
 
-def pareto(cells: Sequence[Cell]) -> list[int]:
+def pareto(cells: Mapping[int, Cell]) -> list[int]:
     """The cells that no other beats in both mean test/nll (lower) and mean test/active_units (higher), by rising NLL."""
-    points = [(cell.summary("test/nll").mean, cell.summary("test/active_units").mean) for cell in cells]
-    known = sorted((nll, -units, i) for i, (nll, units) in enumerate(points) if nll is not None and units is not None)
+    points = {i: (cell.summary("test/nll").mean, cell.summary("test/active_units").mean) for i, cell in cells.items()}
+    known = sorted((nll, -units, i) for i, (nll, units) in points.items() if nll is not None and units is not None)
     front, most = [], -math.inf
     for _, fewer, i in known:
         if -fewer > most:

@@ -26,7 +26,7 @@
   }
   async function draw(node) {
     if (!stale.delete(node)) return;
-    const spec = charts.views[node.dataset.view](data, state, Math.max(200, node.clientWidth - (node.dataset.view in { metric: 1, latents: 1, search: 1 } ? 0 : 70)));
+    const spec = charts.views[node.dataset.view](data, state, Math.max(200, node.clientWidth - (node.dataset.view in { metric: 1, latents: 1, search: 1 } ? 0 : 80)));
     if (!spec) { node.replaceChildren(Object.assign(document.createElement("p"), { className: "none", textContent: "Nothing to draw here." })); return; }
     const many = JSON.stringify(spec).length > 400000;
     const { view } = await vegaEmbed(node, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...spec }, { actions: false, renderer: many ? "canvas" : "svg", config: charts.CONFIG });
@@ -202,5 +202,5 @@
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
   addEventListener("pagehide", remember);
-  if (data.live) live();
+  if (data.live && !data.live.stopped) live();
 })();

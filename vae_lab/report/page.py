@@ -25,6 +25,7 @@ from vae_lab.report.verdict import Comparison, count_claims, predictions, publis
 if TYPE_CHECKING:
     from vae_lab.report import Report
 
+ITEMS = 50  # of a sentence of the verdict
 HERE = Path(__file__).parent
 SCRIPTS = ("charts.js", "page.js")
 RUN_METRICS = ("elbo", "nll", "nll_tenth", "rate", "distortion", "active_units", "mutual_information", "ess")
@@ -102,7 +103,7 @@ def render(report: "Report") -> str:
         made=_made(study),
         several=words.several,
         where=lambda row: _relative(study, row),
-        constants={"level": LEVEL, "rise": RISE, "fewest": FEWEST_VALIDATIONS, "bootstrap": BOOTSTRAP_FROM},
+        constants={"level": LEVEL, "rise": RISE, "fewest": FEWEST_VALIDATIONS, "bootstrap": BOOTSTRAP_FROM, "most": ITEMS},
     )
 
 

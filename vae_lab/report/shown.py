@@ -48,13 +48,14 @@ class Shown:
     @cached_property
     def colored(self) -> tuple[Arm, ...]:
         """The arms that have a colour before the reader chooses: all that are not reference or control where there are
-        few, else those that keep most rate beyond the reference, those shown to do so first."""
+        few, else those shown to keep more rate than the reference, the cheapest first."""
         plain = {self.study.reference.name, *(arm.name for arm in self.study.controls)} if self.study.is_planned else ()
         others = [arm for arm in self.arms if arm.name not in plain]
         if len(others) <= COLORED:
             return tuple(others)
-        compared = sorted(self.comparisons, key=lambda c: (c.rate.is_shown, c.rate.mean or 0.0), reverse=True)
-        return tuple([c.arm for c in compared] or self._best(others))[:FIRST]
+        kept = [c for c in self.comparisons if c.rate.is_shown and (c.rate.mean or 0.0) > 0 ]
+        cheap = [c.arm for c in sorted(kept, key=lambda c: c.cost.mean or 0.0)]
+        return tuple(cheap or self._best(others))[:FIRST]
 
     def _best(self, arms: Sequence[Arm]) -> list[Arm]:
         sign = -1.0 if self.study.is_higher_better else 1.0
