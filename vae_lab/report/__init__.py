@@ -28,10 +28,10 @@ class Report:
 
     @cached_property
     def comparisons(self) -> "list[Comparison]":
-        """Every remedy against the reference."""
+        """Every remedy against the reference; none while the study runs."""
         from vae_lab.report.verdict import compare
 
-        return compare(self.study)
+        return [] if self.live else compare(self.study)
 
     @cached_property
     def verdict(self) -> "list[Statement]":
@@ -45,7 +45,7 @@ class Report:
         """What a reader must know before trusting the numbers."""
         from vae_lab.report.notes import notes
 
-        return notes(self.study)
+        return notes(self.study, self.live is not None)
 
     @property
     def csv(self) -> str:

@@ -7,7 +7,7 @@ const charts = (() => {
   const MUTED = "#C3C9D1", GREY = "#767676", INK = "#1b1b1b";
   const CONFIG = {
     background: null, font: "system-ui, sans-serif", view: { stroke: null },
-    axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600, gridColor: "#ececec", domainColor: "#9a9a9a", tickColor: "#9a9a9a", labelColor: "#3d3d3d", titleColor: INK },
+    axis: { labelOverlap: true, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600, gridColor: "#ececec", domainColor: "#9a9a9a", tickColor: "#9a9a9a", labelColor: "#3d3d3d", titleColor: INK },
     title: { fontSize: 13, anchor: "start", fontWeight: 600 }, legend: { labelFontSize: 12, titleFontSize: 12 },
   };
 
@@ -34,8 +34,11 @@ const charts = (() => {
     return found && { mean: found[0], low: found[1], high: found[2], method: found[3], n: found[4] };
   }
 
+  // Math.max itself takes no list of a hundred thousand.
+  const most = (a, b) => Math.max(a, b), least = (a, b) => Math.min(a, b);
+
   function domain(values, share = 0.06) {
-    const low = Math.min(...values), high = Math.max(...values), room = (high - low) * share || Math.abs(low) * share || 1;
+    const low = values.reduce(least), high = values.reduce(most), room = (high - low) * share || Math.abs(low) * share || 1;
     return [low - room, high + room];
   }
 
@@ -66,6 +69,9 @@ const charts = (() => {
     const rows = state.fit && bright.length ? bright : all;
     return [domain(rows.map((row) => row.x)), domain(rows.map((row) => row.y))];
   };
+
+  // With no run done yet there is nothing to draw.
+  const nothing = (found) => !found.means.length;
 
   function scatterLayers(found, ends, names, titles) {
     const x = { field: "x", type: "quantitative", title: titles[0], scale: { domain: ends[0], zero: false, nice: false } };
@@ -99,6 +105,7 @@ const charts = (() => {
 
   function plane(data, state, width) {
     const found = scatter(data, state, "test/rate", "test/distortion"), ends = extents(state, found);
+    if (nothing(found)) return null;
     const iso = isoElbo(ends), at = (field) => ({ field, type: "quantitative" });
     return { width, height: Math.min(440, Math.max(300, width * 0.62)), layer: [
       { data: { values: iso }, mark: { type: "rule", color: "#d9d9d9", clip: true }, encoding: { x: at("x"), y: at("y"), x2: { field: "x2" }, y2: { field: "y2" } } },
@@ -109,6 +116,7 @@ const charts = (() => {
 
   function front(data, state, width) {
     const found = scatter(data, state, "test/active_units", "test/nll"), ends = extents(state, found);
+    if (nothing(found)) return null;
     const line = data.front.map((cell, order) => ({ order, arm: data.cells[cell].label, x: summaryOf(data, "test/active_units", cell).mean, y: summaryOf(data, "test/nll", cell).mean }));
     const at = { x: { field: "x", type: "quantitative" }, y: { field: "y", type: "quantitative" } };
     return { width, height: Math.min(400, Math.max(300, width * 0.55)), layer: [
@@ -128,6 +136,7 @@ const charts = (() => {
         if (value !== null) seeds.push({ value, arm: data.cells[cell].label, seed: data.runs.over[run], ...style });
       });
     });
+    if (!rows.length) return null;
     if (state.sorted) rows.sort((a, b) => a.mean - b.mean);
     const reference = rows.filter((row) => row.i === data.reference);
     const y = { field: "arm", type: "nominal", sort: rows.map((row) => row.arm), title: null, axis: { labelLimit: Math.max(110, width * 0.28), grid: true } };
@@ -157,10 +166,12 @@ const charts = (() => {
       const after = state.whole ? -1 : curve.steps[curve.steps.length - 1] / 5;
       curve.steps.forEach((step, j) => add({ step, mean: curve.values[j], n: 1, arm: `${run.name}, running`, id: `running ${k}`, ...style, color: style.color === MUTED ? INK : style.color }, step > after));
     });
-    const y = { field: "mean", type: "quantitative", title: title(data, name), scale: { domain: domain(late.length ? late : [0, 1]), nice: false, zero: false } };
-    const x = { field: "step", type: "quantitative", title: "update", scale: { nice: false } };
+    const y = { field: "mean", type: "quantitative", title: title(data, name), scale: { domain: domain(late.length ? late : lines.length ? lines.map((row) => row.mean) : [0, 1]), nice: false, zero: false } };
+    const steps = lines.map((row) => row.step);
+    const x = { field: "step", type: "quantitative", title: "update", scale: { domain: domain(steps.length ? steps : [0, 1], 0.01), nice: false } };
     const detail = { field: "id" };
     const dash = { field: "dash", type: "nominal", scale: null, legend: null };
+    if (!lines.length) return null;
     return { width, height: Math.min(380, Math.max(280, width * 0.5)), data: { values: byRank(lines) }, layer: [
       { transform: [{ filter: "datum.rank > 1 && isValid(datum.high)" }], mark: { type: "area", opacity: 0.16, clip: true }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail, color: plain("color") } },
       { transform: [{ filter: "datum.rank === 1" }], mark: { type: "line", strokeWidth: 1, opacity: 0.7, clip: true }, encoding: { x, y, detail, color: plain("color") } },
@@ -169,8 +180,11 @@ const charts = (() => {
     ] };
   }
 
-  const SHADE = { field: "rate", type: "quantitative", title: "rate, nats", scale: { scheme: "cividis", type: "sqrt" } };
-  const RATE = { color: SHADE, stroke: { ...SHADE, legend: null }, strokeWidth: { value: 0.7 } }; // no seams
+  // Shades of a rate from 0 to the highest of any arm, so that a collapsed arm is dark; outlined in kind, against seams.
+  function shade(highest, width) {
+    const rate = { field: "rate", type: "quantitative", title: "rate, nats", scale: { scheme: "cividis", type: "sqrt", domain: [0, highest || 1] } };
+    return { fill: { ...rate, legend: width < 500 ? { orient: "top", gradientLength: 120 } : {} }, stroke: { ...rate, legend: null }, strokeWidth: { value: 0.7 } };
+  }
 
   function latents(data, state, width) {
     const values = [];
@@ -178,11 +192,12 @@ const charts = (() => {
       const cell = cellOf(state, i), rates = data.mean_rates[cell];
       (rates || []).forEach((rate, k) => values.push({ arm: data.cells[cell].label, latent: k + 1, rate, order: i }));
     });
+    if (!values.length) return null;
     const names = [...new Set(values.map((row) => row.arm))], limit = Math.max(110, width * 0.28);
     return { width: Math.max(120, width - limit - 90), autosize: { type: "pad" }, height: { step: names.length > 30 ? 14 : 20 }, data: { values }, mark: "rect", encoding: {
-      x: { field: "latent", type: "ordinal", title: "latent, by falling rate", axis: { labelOverlap: true, labelAngle: 0 } },
+      x: { field: "latent", type: "ordinal", title: "latent, by falling rate", axis: { labelAngle: 0 } },
       y: { field: "arm", type: "nominal", sort: names, title: null, axis: { labelLimit: limit } },
-      ...RATE,
+      ...shade(values.map((row) => row.rate).reduce(most), width),
       tooltip: [{ field: "arm" }, number("latent", "latent", "d"), number("rate", "rate, mean over seeds", ".4~g")] } };
   }
 
@@ -194,7 +209,7 @@ const charts = (() => {
     return { width: width - 90, height: Math.min(420, Math.max(160, found.grid.length * 14)), data: { values }, mark: { type: "rect" }, encoding: {
       x: { field: "from", type: "quantitative", title: "update", scale: { nice: false, zero: false } }, x2: { field: "to" },
       y: { field: "latent", type: "ordinal", title: "latent, by last rate", axis: { labelOverlap: true } },
-      ...RATE,
+      ...shade(values.map((row) => row.rate).reduce(most), width),
       tooltip: [number("latent", "latent", "d"), number("from", "update", "d"), number("rate", "rate, nats", ".4~g")] } };
   }
 
@@ -204,6 +219,7 @@ const charts = (() => {
       const cell = cellOf(state, i), style = look(data, state, i);
       if (style.rank > 1) (data.latents.variances[cell] || []).forEach((line, run) => line.forEach((variance, k) => values.push({ latent: k + 1, variance: Math.max(variance, 1e-8), arm: data.cells[cell].label, id: `${i} ${run}`, ...style })));
     });
+    if (!values.length) return null;
     const x = { field: "latent", type: "quantitative", title: "latent, by falling variance", axis: { tickMinStep: 1, format: "d" }, scale: { nice: false } };
     const y = { field: "variance", type: "quantitative", title: "variance of the posterior mean", scale: { type: "log" }, axis: { format: "~g", tickCount: 5 } };
     const tooltip = [{ field: "arm" }, number("latent", "latent", "d"), number("variance", "variance", ".3~g")];
