@@ -249,7 +249,7 @@ def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
     """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
     config = HydraConfig.instance().cfg
     if config is not None:
-        return str(config.hydra.runtime.choices.get(group))
+        return str(HydraConfig.get().runtime.choices[group])
     return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
 
 
