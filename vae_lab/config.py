@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +26,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vae_lab.errors import RequestError, listed, nearest
@@ -180,7 +182,38 @@ def composer(config_dir: str | None = None) -> Iterator[Any]:
 def _is_plain_value(override: Override) -> bool:
     """Whether an override sets one value of a key that belongs to no group."""
     plain = override.type == OverrideType.CHANGE and isinstance(override.value(), (int, float, str, bool, type(None)))
-    return plain and not override.is_sweep_override() and override.key_or_group in top_level_keys()
+    known = override.key_or_group in top_level_keys() or override.key_or_group == _EXPECTED
+    return plain and not override.is_sweep_override() and known
+
+
+_EXPECTED = "study.signature"
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+class SharingLoader:
+    """Hydra's loader of the configs of a sweep's jobs, for points that differ in plain settings alone: each process composes
+    them once, as `composer` does."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader, self.sweep = loader, uuid.uuid4().hex
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        values = {o.key_or_group: o.value() for o in parse_overrides(sweep_overrides) if _is_plain_value(o)}
+        shared = [word for word in sweep_overrides if word.partition("=")[0] not in values]
+        key = (self.sweep, *shared)
+        if key not in _composed:
+            _composed[key] = self.loader.load_sweep_config(master_config, shared)
+        cfg = copy.deepcopy(_composed[key])
+        with _unlocked(cfg), flag_override(cfg, "readonly", False):
+            for name, value in values.items():
+                OmegaConf.update(cfg, name, value)
+            cfg.hydra.overrides.task = list(sweep_overrides)
+        return cfg
 
 
 # ---- Hydra's own application
@@ -241,7 +274,7 @@ def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
     expected = cfg.study.signature
     with _unlocked(cfg):
         cfg.study.signature = None
-    note_overrides(cfg, [word for word in overrides if not word.startswith("study.signature=")])
+    note_overrides(cfg, [word for word in overrides if not word.startswith(f"{_EXPECTED}=")])
     return None if expected is None else str(expected)
 
 

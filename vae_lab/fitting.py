@@ -1,7 +1,6 @@
 """The training of one run: from the start, or from its last checkpoint."""
 
 import functools
-import json
 import shutil
 import sys
 import time
@@ -11,18 +10,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.build import build, build_model, build_objective, updates_of
 from vae_lab.claim import Claim
-from vae_lab.config import resolve
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
 from vae_lab.ranks import together
-from vae_lab.request import Request, Say, request, reseeded
+from vae_lab.request import Request, Say
 from vae_lab.scoring import load_weights
 from vae_lab.store import HISTORY, LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
@@ -101,27 +98,6 @@ def make_module(asked: Request, ledger: Ledger | None = None, processes: Alone =
         information=lambda model, batches: information(model, batches).plug_in,
         processes=processes,
     )
-
-
-class Preflight:
-    """Checks and builds the points of a grid before the first one starts; points that differ in the seed alone share it.
-
-    Arguments:
-        named: folders of options that the person named.
-    """
-
-    def __init__(self, named: tuple[str, ...] = ()) -> None:
-        self._named, self._known = named, dict[str, Request]()
-
-    def __call__(self, cfg: DictConfig) -> Request:
-        """Errors: `RequestError` if the config makes no sense, or cannot be built."""
-        settings = resolve(cfg)
-        but_seed = {key: value for key, value in settings.items() if key not in ("seed", "overrides")}
-        key = json.dumps(but_seed, default=str)
-        if key not in self._known:
-            self._known[key] = built(request(cfg, self._named))
-            return self._known[key]
-        return reseeded(self._known[key], settings)
 
 
 def built(asked: Request) -> Request:

@@ -11,9 +11,10 @@ import yaml
 
 from vae_lab.config import composer, expand, parse_overrides
 from vae_lab.errors import RequestError
-from vae_lab.fitting import Preflight
+from vae_lab.fitting import built
 from vae_lab.grid import Task
 from vae_lab.progress import duration
+from vae_lab.request import Requests
 from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
 
@@ -39,13 +40,13 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
     crossed = {*study.over, *swept}
-    preflight = Preflight((config_dir,) if config_dir else ())
+    checked = Requests((config_dir,) if config_dir else (), then=built)
     with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
             given = dict(word.partition("=")[::2] for word in words_of_point)
             cfg = compose_point(words_of_point)
             try:
-                asked = preflight(cfg)
+                asked = checked(cfg)
             except RequestError as error:
                 raise RequestError(f"{given['arm']}: {error}") from error
             over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}

@@ -1,6 +1,7 @@
 """A checked request for a run, and the directory that is its name."""
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,28 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
     return Request(settings, dataset, _directory(settings), tuple(cautions(settings)))
+
+
+class Requests:
+    """The requests of many configs, of which those that differ in the seed alone are checked once.
+
+    Arguments:
+        named: folders of options that the person named.
+        then: what is done to a request that was checked, once too.
+    """
+
+    def __init__(self, named: tuple[str, ...] = (), then: Callable[[Request], Request] = lambda asked: asked) -> None:
+        self._named, self._then, self._known = named, then, dict[str, Request]()
+
+    def __call__(self, cfg: DictConfig) -> Request:
+        """Errors: `RequestError` if the config makes no sense."""
+        settings = resolve(cfg)
+        key = json.dumps({**settings, "seed": 0, "overrides": None}, default=str)
+        known = self._known.get(key)
+        if known is not None and known.dataset.fingerprint() == known.settings["spec"]["fingerprint"]:
+            return reseeded(known, settings)
+        self._known[key] = self._then(request(cfg, self._named))
+        return self._known[key]
 
 
 def reseeded(asked: Request, settings: dict[str, Any]) -> Request:

@@ -61,7 +61,7 @@ def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str]
         print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
     progress.begin(folder, len(runs), [task.path.name for task in pending])
     print(f"live: {folder / reports.PAGE}", flush=True)
-    with reports.live(folder):
+    with reports.live_page(folder):
         return multirun(["-m", *command, *launcher], tasks, retry_failed)
 
 
