@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 
 from vae_lab.build import build
 from vae_lab.check import check_machine, check_settings
+from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
-from vae_lab.config import resolve
+from vae_lab.config import given, resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import Evaluation
@@ -56,4 +57,5 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     settings["spec"] = {**known, "fingerprint": fingerprint}
     folder = Path(settings["runs_dir"]) / settings["study"]["name"]
     directory = RunDirectory(folder / signature(settings, fingerprint))
-    return Request(settings, dataset, directory, tuple(cautions(settings)))
+    displacing = displaced(given(settings["overrides"]), named)
+    return Request(settings, dataset, directory, (*displacing, *cautions(settings)))

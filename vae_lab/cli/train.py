@@ -52,17 +52,25 @@ def _tasks(asked: Any) -> list[Any]:
     named = (asked.config_dir,) if asked.config_dir else ()
     shared = config.fixed_part(asked.overrides) if asked.multirun else None
     points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
+    points = points if shared is None else [shared]
+    composed = []
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+        for point in points:
+            with config.at_point(point, asked.overrides):
+                composed.append(compose(point))
 
     from vae_lab.fitting import preflight  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
     from vae_lab.request import request
 
-    requests = [request(cfg, named) for cfg in composed]
+    requests = []
+    for point, cfg in zip(points, composed, strict=True):
+        with config.at_point(point, asked.overrides):
+            requests.append(request(cfg, named))
     warn(requests)
-    for asked_for in requests:
-        preflight(asked_for)
+    for point, asked_for in zip(points, requests, strict=True):
+        with config.at_point(point, asked.overrides):
+            preflight(asked_for)
     return [] if shared is not None else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 
