@@ -209,16 +209,31 @@ def allowed(annotation: Any) -> str:
 
 def _words(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
-        return " or ".join(_words(part) for part in schema["anyOf"])
+        parts = [_words(part) for part in schema["anyOf"]]
+        return (", or " if any("," in part for part in parts) else " or ").join(parts)
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     if "const" in schema:
         return str(schema["const"])
     words = [_KINDS.get(schema.get("type", ""), "")]
-    words += [f"{text} {schema[key]:g}" for key, text in _BOUNDS.items() if key in schema]
-    if schema.get("type") == "array" and "items" in schema:
-        words.append(f"each {_words(schema['items'])}")
+    words[0] = schema.get("description", words[0]) if schema.get("type") in ("integer", "number") else words[0]
+    words += [f"{text} {_number(schema[key])}" for key, text in _BOUNDS.items() if key in schema]
+    if "pattern" in schema:
+        words.append(f"of the form {schema['pattern']}")
+    if schema.get("items"):
+        words = [_length(schema), f"each {_words(schema['items'])}"]
     return ", ".join(word for word in words if word)
+
+
+def _length(schema: Mapping[str, Any]) -> str:
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    if least is None:
+        return "a list"
+    return f"a list of {least}" if least == most else f"a list of at least {least}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 _KINDS = {

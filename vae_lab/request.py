@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from vae_lab.build import build
 from vae_lab.check import check_machine, check_settings, check_top_level
+from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
-from vae_lab.config import resolve
+from vae_lab.config import given, resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import Evaluation
@@ -57,7 +58,8 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
-    return Request(settings, dataset, _directory(settings), tuple(cautions(settings)))
+    displacing = displaced(given(settings["overrides"]), named)
+    return Request(settings, dataset, _directory(settings), (*displacing, *cautions(settings)))
 
 
 class Requests:

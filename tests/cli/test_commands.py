@@ -129,7 +129,7 @@ def finished(a_run: Path, in_tmp: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be greater than or equal to 1"),
+        ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be a whole number, at least 1"),
         ("evaluation.nll_sample=3", "evaluation.nll_sample: no such key; evaluation has"),
         ("seed=1", "seed: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train"),
         ("evaluation=3", "evaluation: evaluate takes evaluation.*"),

@@ -70,8 +70,8 @@ def test_a_part_of_a_list_keeps_its_comments() -> None:
         (Count, "a whole number, at least 1"),
         (Positive, "a number, above 0"),
         (Momentum, "a number, at least 0, below 1"),
-        (Updates, "a whole number, at least 1 or a number, above 0, at most 1"),
-        (Widths, "a list, each a whole number, at least 1"),
+        (Updates, "a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),
+        (Widths, "a list of at least 1, each a whole number, at least 1"),
         (bool, "true or false"),
         (float | None, "a number or null"),
         (torch.Generator, "torch._C.Generator"),  # what no config can hold is at least named

@@ -54,14 +54,20 @@ def _tasks(asked: Any) -> list[Any]:
     search = asked.multirun and config.is_search(asked.overrides)
     points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in points]
+        composed = []
+        for point in points:
+            with config.at_point(point, asked.overrides):
+                composed.append(compose(point))
 
     from vae_lab.check import check_alone
     from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
     from vae_lab.request import Requests
 
-    requests = list(map(Requests(named, then=built), composed))
+    checked, requests = Requests(named, then=built), []
+    for point, cfg in zip(points, composed, strict=True):
+        with config.at_point(point, asked.overrides):
+            requests.append(checked(cfg))
     if asked.multirun:
         check_alone(requests)
     warn(requests)
