@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import PATIENCE
-from small_runs import Lab, write_study
+from small_runs import write_study
 from synthetic_study import Truth, cell, write_plan, write_run
 
 from vae_lab import report
@@ -93,7 +93,9 @@ def test_it_draws_and_fits_a_phone_and_a_desk(study: Path, opened: Open, width: 
         ("metric", "plane", "front", "latents", "rates", "variances", "curves", "pair"), "yes"
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    marks = page.eval_on_selector_all(".chart svg", "nodes => nodes.map(n => n.querySelectorAll('path[aria-roledescription], path').length)")
+    marks = page.eval_on_selector_all(
+        ".chart svg", "nodes => nodes.map(n => n.querySelectorAll('path[aria-roledescription], path').length)"
+    )
     assert all(count > 3 for count in marks)
 
 
@@ -118,7 +120,19 @@ def test_the_numbers_seen_are_those_of_results_csv_and_of_the_runs(study: Path, 
 
 def test_the_keyboard_reaches_and_changes_every_control(study: Path, opened: Open) -> None:
     page = opened(study / "report.html")
-    wanted = {"metric", "sorted", "curve", "whole", "rates-arm", "strength-arm", "strength", "fit", "pair-a", "pair-b", "pair-metric"}
+    wanted = {
+        "metric",
+        "sorted",
+        "curve",
+        "whole",
+        "rates-arm",
+        "strength-arm",
+        "strength",
+        "fit",
+        "pair-a",
+        "pair-b",
+        "pair-metric",
+    }
     reached = []
     for _ in range(80):
         page.keyboard.press("Tab")
@@ -179,7 +193,11 @@ def test_a_page_left_open_follows_the_study(tmp_path: Path, opened: Open, monkey
     monkeypatch.setattr(live, "PAUSE", 0.5)
     monkeypatch.setattr(live, "SHARE", 1.0)
     truths = {"vanilla": Truth(1.7), "good": Truth(6.0)}
-    write_plan(tmp_path, {"name": "growing", "reference": "vanilla"}, [cell(arm, s, t) for arm, t in truths.items() for s in range(2)])
+    write_plan(
+        tmp_path,
+        {"name": "growing", "reference": "vanilla"},
+        [cell(arm, s, t) for arm, t in truths.items() for s in range(2)],
+    )
     with report.live(tmp_path):
         wait_for(lambda: (tmp_path / "report.html").exists())
         page = opened(tmp_path / "report.html")

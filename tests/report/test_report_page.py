@@ -114,7 +114,9 @@ def test_the_charts_draw_the_numbers_of_the_runs(seven: Path, page: str) -> None
     drawn = embedded(page)
     columns = {name: sorted(drawn["runs"]["values"][name]) for name in drawn["metrics"]}
     assert columns == {name: sorted(run["metrics"][name] for run in results(seven)) for name in drawn["metrics"]}
-    means = {cell["label"]: found[0] for cell, found in zip(drawn["cells"], drawn["summaries"]["test/nll"], strict=True)}
+    means = {
+        cell["label"]: found[0] for cell, found in zip(drawn["cells"], drawn["summaries"]["test/nll"], strict=True)
+    }
     vanilla = [run["metrics"]["test/nll"] for run in results(seven) if run["arm"] == "vanilla"]
     assert means["vanilla"] == pytest.approx(sum(vanilla) / 3, abs=1e-12)
     assert f'<data data-mean="test/nll" value="{means["vanilla"]!r}">' in page

@@ -14,7 +14,7 @@ from vae_lab.report.notes import name_of
 from vae_lab.report.pairwise import Pair, compare_pairs
 from vae_lab.report.search import parallel
 from vae_lab.report.shown import PAIRED_ARMS, Shown
-from vae_lab.report.statistics import LEVEL
+from vae_lab.report.statistics import LEVEL, prepare_intervals
 
 PAIRED = ("test/rate", "test/elbo", "test/nll", "test/active_units", "test/distortion", "test/mutual_information")
 MOST_LISTS = 10
@@ -25,6 +25,8 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the script reads. Cells are named by their position; that of an arm's chosen cell is the arm's."""
     study, cells = shown.study, shown.cells
     metrics = [name for name in study.metric_names if any(cell.summary(name).n for cell in cells)]
+    for name in metrics:
+        prepare_intervals([cell.summary(name) for cell in cells])
     return {
         "study": study.name,
         "level": LEVEL,
@@ -36,7 +38,9 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
         "summaries": {name: [_summary(cell, name) for cell in cells] for name in metrics},
         "front": pareto({i: arm.chosen for i, arm in enumerate(shown.arms) if not _is_control(study, arm)}),
         "curves": training.curves(cells),
-        "curve_names": {name: describe(name) for name in dict.fromkeys(n for cell in cells for n in _curve_names(cell))},
+        "curve_names": {
+            name: describe(name) for name in dict.fromkeys(n for cell in cells for n in _curve_names(cell))
+        },
         "partial": [_partial(row, cells) for row in study.rows if row.status == "running"][:16] if live else [],
         "rates": {i: found for i, cell in enumerate(cells) if (found := training.rate_map(cell, 60_000 // len(cells)))},
         "latents": {"variances": _sorted_lists(cells, "variances")},
@@ -150,5 +154,3 @@ def _pairs(shown: Shown) -> dict[str, Any]:
 
 def _rounded(pair: Pair) -> list[float | None]:
     return [value if value is None or isinstance(value, int) else float(f"{value:.6g}") for value in pair]
-
-

@@ -103,7 +103,13 @@ def render(report: "Report") -> str:
         made=_made(study),
         several=words.several,
         where=lambda row: _relative(study, row),
-        constants={"level": LEVEL, "rise": RISE, "fewest": FEWEST_VALIDATIONS, "bootstrap": BOOTSTRAP_FROM, "most": ITEMS},
+        constants={
+            "level": LEVEL,
+            "rise": RISE,
+            "fewest": FEWEST_VALIDATIONS,
+            "bootstrap": BOOTSTRAP_FROM,
+            "most": ITEMS,
+        },
     )
 
 

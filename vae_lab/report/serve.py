@@ -114,7 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
         return _missing()
 
     def _list(self) -> str:
-        links = "".join(f'<li><a href="/{html.escape(name)}">{html.escape(name)}</a></li>' for name in self.server.served)
+        links = "".join(
+            f'<li><a href="/{html.escape(name)}">{html.escape(name)}</a></li>' for name in self.server.served
+        )
         return f'<!DOCTYPE html><html lang="en"><title>reports</title><h1>Reports</h1><ul>{links}</ul></html>'
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -128,7 +130,12 @@ def _part(served: Served, name: str) -> tuple[HTTPStatus, str, bytes]:
     if name == "results.csv":
         return HTTPStatus.OK, CSV, served.report().csv.encode()
     file = served.folder / name
-    if FIGURE.fullmatch(name) and ".." not in name and file.resolve().is_relative_to(served.folder.resolve()) and file.is_file():
+    if (
+        FIGURE.fullmatch(name)
+        and ".." not in name
+        and file.resolve().is_relative_to(served.folder.resolve())
+        and file.is_file()
+    ):
         return HTTPStatus.OK, PNG, file.read_bytes()
     return _missing()
 
@@ -143,7 +150,9 @@ def serve(folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
         server = Server(folders, host, port)
     except (OSError, OverflowError) as error:
         taken = f"; another: --port {port + 1}" if port else ""
-        raise RequestError(f"report: cannot serve on {host} port {port}: {getattr(error, 'strerror', None) or error}{taken}") from error
+        raise RequestError(
+            f"report: cannot serve on {host} port {port}: {getattr(error, 'strerror', None) or error}{taken}"
+        ) from error
     with server:
         for served in server.served.values():
             served.report()
@@ -157,7 +166,13 @@ def serve(folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
 def _say(server: Server, host: str) -> None:
     port = server.port
     if not server.is_local:
-        print(f"warning: --host {host}: whoever reaches this machine can read the report; there is no password", flush=True)
+        print(
+            f"warning: --host {host}: whoever reaches this machine can read the report; there is no password",
+            flush=True,
+        )
     print(f"http://{LOOPBACK if server.is_local else host}:{port}/  (Ctrl-C ends it)")
     if server.is_local:
-        print(f"from another machine: ssh -N -L {port}:{LOOPBACK}:{port} {getpass.getuser()}@{socket.gethostname()}", flush=True)
+        print(
+            f"from another machine: ssh -N -L {port}:{LOOPBACK}:{port} {getpass.getuser()}@{socket.gethostname()}",
+            flush=True,
+        )

@@ -53,7 +53,7 @@ class Shown:
         others = [arm for arm in self.arms if arm.name not in plain]
         if len(others) <= COLORED:
             return tuple(others)
-        kept = [c for c in self.comparisons if c.rate.is_shown and (c.rate.mean or 0.0) > 0 ]
+        kept = [c for c in self.comparisons if c.rate.is_shown and (c.rate.mean or 0.0) > 0]
         cheap = [c.arm for c in sorted(kept, key=lambda c: c.cost.mean or 0.0)]
         return tuple(cheap or self._best(others))[:FIRST]
 
@@ -71,7 +71,7 @@ class Shown:
             ("run", len(self.rows), len(self.study.rows), "in the table of runs"),
         )
         return [
-            f"This page shows {shown} of {several(all_, noun)} ({how}); results.csv has every run."
+            f"Shown: {shown} of {several(all_, noun)} ({how}); results.csv has every run."
             for noun, shown, all_, how in found
             if shown < all_
         ]
