@@ -2,8 +2,10 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,3 +87,19 @@ def finish(process: subprocess.Popen[str]) -> Said:
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     """Every `result.json` below a folder, by the name of its run."""
     return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("**/result.json"))}
+
+
+def updates(folder: Path) -> int:
+    """The updates taken so far by all runs below a folder."""
+    ledgers = [file.read_bytes() for file in folder.glob("runs/*/*/.ledger")]
+    return sum(struct.unpack_from("<q", content)[0] for content in ledgers if content)
+
+
+def check_alone(process: subprocess.Popen[str]) -> None:
+    """Nothing that the process started is left."""
+    deadline = time.monotonic() + 20
+    while listed := subprocess.run(
+        ["ps", "-o", "cmd=", "--sid", str(process.pid)], capture_output=True, text=True
+    ).stdout:
+        assert time.monotonic() < deadline, listed
+        time.sleep(0.1)

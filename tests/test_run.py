@@ -57,7 +57,7 @@ def test_the_directory_is_as_the_contract_has_it(tmp_path: Path) -> None:
 
 def test_asking_again_does_nothing(tmp_path: Path) -> None:
     one, path = run(tmp_path)
-    times = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.name != ".claim"}
+    times = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.name != ".lease"}
     two, _ = run(tmp_path, "runs_dir=" + str(tmp_path), "optimized_metric=test/nll")
     assert two == one
     assert {file: file.stat().st_mtime_ns for file in times} == times

@@ -5,25 +5,28 @@ import importlib.util
 import inspect
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, targets
 from vae_lab.combinations import component_traits, option_name
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
+from vae_lab.models import VAE
 from vae_lab.options import LISTS, components, groups, named_targets, options_with, top_level_keys
 from vae_lab.settings import Count
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
-from vae_lab.training.trainer import device_of
+from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import conflicts
 
 Node = Mapping[str, Any]
@@ -43,6 +46,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
+    _check_processes(settings, spec)
     refused = conflicts(
         [(f"dataset={option_name('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]
     )
@@ -51,6 +55,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     with torch.device("meta"):  # shapes are checked and nothing is allocated
         model = build_model(settings, spec)
         build_objective(settings, spec)
+    _check_parts(settings, model)
     if settings["init_from"]:
         _check_weights(Path(settings["init_from"]), model)
     return dataset
@@ -89,7 +94,15 @@ def _check_top_level(settings: Node) -> None:
                 others = options_with(key, name)
                 hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
                 raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")
-    _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+    check_top_level(settings)
+
+
+def check_top_level(settings: Mapping[str, Any]) -> None:
+    """Refuses a value of a setting that belongs to no group."""
+    validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+
+
+Reported: Any = typing.Literal[tuple(reported())]
 
 
 class StudyName(BaseModel):
@@ -98,6 +111,7 @@ class StudyName(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     name: str = Field(pattern=r"^\w[\w.-]*$")
     arm: str | None = None
+    signature: str | None = None
 
 
 class TopLevel(BaseModel):
@@ -111,7 +125,7 @@ class TopLevel(BaseModel):
     init_from: str | None
     rerun: bool
     fail_fast: bool
-    optimized_metric: typing.Literal[tuple(reported())]  # type: ignore[valid-type]
+    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]
     runs_dir: str
     study: StudyName
 
@@ -131,7 +145,7 @@ def check_arguments(key: str, node: Node) -> None:
         if name in CONTEXT or name not in own | further:
             raise RequestError(_unknown(key, name, (own | further) - CONTEXT - set(withheld)))
     for model in (_settings_model(target), *([_settings_model(forwards, further - own)] if forwards else [])):
-        _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+        validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
 
 
 def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:
@@ -147,6 +161,9 @@ def check_machine(settings: Node) -> None:
     wanted = settings["trainer"]["accelerator"]
     if device_of(wanted).type == "cuda" and not torch.cuda.is_available():
         raise RequestError(f"trainer.accelerator: {wanted} given; torch {torch.__version__} finds no GPU here")
+    devices = settings["trainer"].get("devices", 1)
+    if device_of(wanted).type == "cuda" and processes_of(devices) > torch.cuda.device_count():
+        raise RequestError(f"trainer.devices: {devices} given; this machine has {torch.cuda.device_count()} GPUs")
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:
@@ -184,7 +201,8 @@ _STRICT = ConfigDict(
 )
 
 
-def _validate(key: str, model: type[BaseModel], given: Node) -> None:
+def validate(key: str, model: type[BaseModel], given: Node) -> None:
+    """Refuses settings that a pydantic model does not take: `RequestError`, one line."""
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
@@ -246,6 +264,44 @@ def _check_validations(settings: Node, spec: Spec) -> None:
         raise RequestError(f"{key}; an epoch has {batches} batches; {advice}")
     if isinstance(interval, float) and not by_epoch:
         raise RequestError(f"{key}; without epochs (trainer.check_val_every_n_epoch=null) it must count batches")
+
+
+def _check_processes(settings: Node, spec: Spec) -> None:
+    """Refuses processes that would have nothing to do, or not do the same."""
+    trainer, batch = settings["trainer"], min(settings["batch_size"], spec.sizes["train"])
+    devices = trainer.get("devices", 1)
+    if processes_of(devices) > batch:
+        raise RequestError(
+            f"trainer.devices: {devices} given; a batch of {batch} examples has parts for {batch} at most"
+        )
+    if processes_of(devices) > 1 and trainer.get("max_time"):
+        raise RequestError("trainer.max_time: each of several processes has a clock of its own; use trainer.max_steps")
+
+
+def _check_parts(settings: Node, model: VAE) -> None:
+    """Refuses networks that several processes cannot share: in them an example depends on its batch, or on a draw."""
+    devices = settings["trainer"].get("devices", 1)
+    if processes_of(devices) == 1:
+        return
+    for key, network in (("encoder", model.encoder), ("decoder", model.decoder)):
+        for layer in network.modules():
+            if isinstance(layer, (_BatchNorm, _DropoutNd)):
+                what = "normalises over the batch" if isinstance(layer, _BatchNorm) else "draws for each example"
+                raise RequestError(
+                    f"trainer.devices: {devices} given; {key} has a layer {type(layer).__name__}, which {what}, and each "
+                    "process would show it only a part of one (trainer=cpu or gpu runs it)"
+                )
+
+
+def check_alone(requests: Iterable[Any]) -> None:
+    """Refuses runs on several processes where others go beside them."""
+    for request in requests:
+        devices = request.settings["trainer"].get("devices", 1)
+        if processes_of(devices) > 1:
+            raise RequestError(
+                f"trainer.devices: {devices} given; the runs of a grid use the cores better side by side, a process each; "
+                "several processes are for one big run: vae-lab train trainer=ddp without -m"
+            )
 
 
 def _check_weights(run: Path, model: torch.nn.Module) -> None:

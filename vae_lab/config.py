@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +26,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vae_lab.errors import RequestError, listed, nearest
@@ -129,13 +131,9 @@ def expand(overrides: list[str]) -> list[list[str]]:
     return [hydra + list(point) for batch in batches for point in batch]
 
 
-def fixed_part(overrides: list[str]) -> list[str] | None:
-    """Of a request whose points a sweeper of its own chooses (`hydra/sweeper=...`), the words that are no sweep; None
-    under Hydra's own sweeper, whose points are known."""
-    parsed = parse_overrides(overrides)
-    if all(o.key_or_group != "hydra/sweeper" or o.value() == "basic" for o in parsed):
-        return None
-    return [o.input_line or "" for o in parsed if not o.is_sweep_override() and not o.key_or_group.startswith("hydra")]
+def is_search(overrides: list[str]) -> bool:
+    """Whether the points of a multirun are chosen as it goes (`hydra/sweeper=...`); Hydra's own sweeper knows them all."""
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
@@ -184,13 +182,44 @@ def composer(config_dir: str | None = None) -> Iterator[Any]:
 def _is_plain_value(override: Override) -> bool:
     """Whether an override sets one value of a key that belongs to no group."""
     plain = override.type == OverrideType.CHANGE and isinstance(override.value(), (int, float, str, bool, type(None)))
-    return plain and not override.is_sweep_override() and override.key_or_group in top_level_keys()
+    known = override.key_or_group in top_level_keys() or override.key_or_group == _EXPECTED
+    return plain and not override.is_sweep_override() and known
+
+
+_EXPECTED = "study.signature"
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+class SharingLoader:
+    """Hydra's loader of the configs of a sweep's jobs, for points that differ in plain settings alone: each process composes
+    them once, as `composer` does."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader, self.sweep = loader, uuid.uuid4().hex
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        values = {o.key_or_group: o.value() for o in parse_overrides(sweep_overrides) if _is_plain_value(o)}
+        shared = [word for word in sweep_overrides if word.partition("=")[0] not in values]
+        key = (self.sweep, *shared)
+        if key not in _composed:
+            _composed[key] = self.loader.load_sweep_config(master_config, shared)
+        cfg = copy.deepcopy(_composed[key])
+        with _unlocked(cfg), flag_override(cfg, "readonly", False):
+            for name, value in values.items():
+                OmegaConf.update(cfg, name, value)
+            cfg.hydra.overrides.task = list(sweep_overrides)
+        return cfg
 
 
 # ---- Hydra's own application
 
 
-def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
+def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
     """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher. Errors: `RequestError` for
     a config that Hydra cannot compose; whatever a job or a launcher raised."""
     register()
@@ -224,9 +253,37 @@ def _raising() -> Iterator[None]:
 def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     """Of the running job: its overrides, whether it is one of several, the folders of options the person named."""
     conf = HydraConfig.get()
+    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, named_directories(conf)
+
+
+def named_directories(conf: Any) -> tuple[str, ...]:
+    """Of Hydra's own config, the folders of options that the person named."""
     known = {str(directory.absolute()) for directory in option_directories()}
-    paths = [s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known]
-    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
+    return tuple(s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known)
+
+
+def sweeper_facts() -> dict[str, Any]:
+    """Of the running job: what its sweeper was told."""
+    facts = OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)
+    assert isinstance(facts, dict)
+    return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
+
+
+def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
+    """Notes a job's overrides in its config, and takes out the signature that a grid expects of it, if it has one."""
+    expected = cfg.study.signature
+    with _unlocked(cfg):
+        cfg.study.signature = None
+    note_overrides(cfg, [word for word in overrides if not word.startswith(f"{_EXPECTED}=")])
+    return None if expected is None else str(expected)
+
+
+def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
+    """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
+    config = HydraConfig.instance().cfg
+    if config is not None:
+        return str(HydraConfig.get().runtime.choices[group])
+    return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
 
 
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:

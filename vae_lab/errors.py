@@ -13,6 +13,10 @@ class RunFailed(RuntimeError):
     """A run ended with an error. Exit code 1."""
 
 
+class Pruned(Exception):
+    """A search has cut a run, which can be resumed: no failure."""
+
+
 def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
     """A file that cannot be written is a wrong request; a full disk, or one that fails, is not."""
     text = f"cannot write {where or error.filename}: {error.strerror or error}"

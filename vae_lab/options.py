@@ -130,7 +130,9 @@ def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
     if head == "arm":
         return f"{key}: an arm belongs to a study; add experiment=NAME"
     if head == "hydra":
-        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has"
+        own = yaml.safe_load((packaged("conf") / "hydra" / "sweeper" / "optuna.yaml").read_text(encoding="utf-8"))
+        hint = nearest(key, [f"hydra.sweeper.{name}" for name in own])
+        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has{hint}"
     known_groups = groups()
     top = [*known_groups, *top_level_keys()]
     if head not in top or not rest:

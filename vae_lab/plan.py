@@ -1,5 +1,7 @@
 """What a study will run: every cell composed, checked and named before the first one starts."""
 
+import itertools
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ import yaml
 
 from vae_lab.config import composer, expand, parse_overrides
 from vae_lab.errors import RequestError
-from vae_lab.request import Request, request
-from vae_lab.store import PLAN, to_json, write_atomically
+from vae_lab.fitting import built
+from vae_lab.grid import Task
+from vae_lab.progress import duration
+from vae_lab.request import Requests
+from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
 
 
@@ -20,7 +25,11 @@ class Cell:
 
     point: Point
     over: dict[str, Any]
-    request: Request
+    task: Task
+
+    @property
+    def directory(self) -> RunDirectory:
+        return self.task.request.directory
 
 
 def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> list[Cell]:
@@ -31,23 +40,23 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
     crossed = {*study.over, *swept}
-    named = (config_dir,) if config_dir else ()
+    checked = Requests((config_dir,) if config_dir else (), then=built)
     with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
             given = dict(word.partition("=")[::2] for word in words_of_point)
             cfg = compose_point(words_of_point)
             try:
-                asked = request(cfg, named)
+                asked = checked(cfg)
             except RequestError as error:
                 raise RequestError(f"{given['arm']}: {error}") from error
             over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
-            cells.append(Cell(names[given["arm"]], over, asked))
+            cells.append(Cell(names[given["arm"]], over, Task(tuple(words_of_point), asked)))
     return cells
 
 
 def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
     """Freezes which cell is which run, in the study's folder, which it returns."""
-    folder = cells[0].request.directory.path.parent
+    folder = cells[0].directory.path.parent
     content = {
         "study": study.content["study"],
         "command": "vae-lab train -m " + " ".join(command),
@@ -57,7 +66,7 @@ def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
                 "cell": cell.point.name,
                 "strength": cell.point.strength,
                 "over": cell.over,
-                "signature": cell.request.directory.signature,
+                "signature": cell.directory.signature,
             }
             for cell in cells
         ],
@@ -76,3 +85,35 @@ def launcher(jobs: int, overrides: list[str]) -> list[str]:
     if jobs == 1 or any(word.startswith("hydra/launcher") for word in overrides):
         return []
     return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"]
+
+
+# ---- what a launch would do
+
+
+def described(cells: list[Cell]) -> list[str]:
+    """One line a cell, and one of all: how much is done, and how long the rest will take by the runs that are."""
+    lines = []
+    for cell in cells:
+        over = " ".join(f"{key}={value}" for key, value in cell.over.items())
+        size = f"{cell.task.request.parameters:,} parameters"
+        lines.append(f"{cell.directory.signature}  {cell.directory.state():9}  {cell.point.name}  {over}  {size}")
+    done = sum(cell.directory.state() == "completed" for cell in cells)
+    return [*lines, f"{len(cells)} cell{'s' * (len(cells) != 1)}, {done} done{_estimate(cells)}"]
+
+
+def _estimate(cells: list[Cell]) -> str:
+    """From the seconds of the runs that are done: of the same arm, or of all where it has none."""
+    known: dict[str, list[float]] = {}
+    missing: dict[Path, Cell] = {}
+    for cell in cells:
+        if cell.directory.state() == "completed":
+            timing = (cell.directory.result() or {})["timing"]
+            known.setdefault(cell.point.arm, []).append(timing["seconds_fit"] + timing["seconds_evaluate"])
+        else:
+            missing[cell.directory.path] = cell
+    if not known or not missing:
+        return ""
+    overall = statistics.mean(itertools.chain(*known.values()))
+    seconds = sum(statistics.mean(known.get(cell.point.arm, [overall])) for cell in missing.values())
+    jobs = side_by_side(cells[0].task.request.settings["threads"], len(missing))
+    return f"; about {duration(seconds / jobs)} for the other {len(missing)}, {jobs} side by side"

@@ -50,6 +50,9 @@ def _ended_since(result: Path, started: float) -> bool:
 
 
 def _left(seconds: float) -> str:
-    if seconds <= 0:
-        return ""
-    return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
+    return f", {duration(seconds)} left" if seconds > 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """In minutes, or in seconds where that is short."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

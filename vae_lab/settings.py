@@ -10,6 +10,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Momentum = Annotated[float, Interval(ge=0, lt=1)]
+ProperFraction = Annotated[float, Interval(ge=0, lt=1)]
 Widths = Annotated[list[Count], MinLen(1)]
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus"]
 

@@ -8,12 +8,11 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from vae_lab.claim import is_claimed
 
 RESULT, CONFIG, PLAN, HISTORY, LOG = "result.json", "config.yaml", "plan.json", "metrics.csv", "run.log"
 LEDGER = ".ledger"
@@ -110,42 +109,11 @@ class RunDirectory:
             return "damaged"
         if result is not None and result["status"] == "completed":  # whoever holds it, perhaps only to ask the same
             return "completed"
-        if self.is_claimed():
+        if is_claimed(self.path):
             return "running"
         if result is not None:
             return str(result["status"])
         return "cut" if (self.path / CONFIG).exists() else "new"
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.path / ".claim")
-
-    def is_claimed(self) -> bool:
-        if not (self.path / ".claim").exists():
-            return False
-        try:
-            with self._lock().acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # an archive that nobody can write to, so nobody runs in it
-            return False
-
-    @contextlib.contextmanager
-    def claim(self, on_wait: str | None = None) -> Iterator[None]:
-        """Holds the run for this process; waits while another one does. The claim dies with its process, also when that
-        is killed, since the operating system holds the lock."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = self._lock()
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if on_wait:
-                print(on_wait, flush=True)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def find_runs(path: Path) -> list[RunDirectory]:

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from small_runs import STUDY, Lab, Said, finish, results, start, write_study
+from small_runs import STUDY, Lab, Said, check_alone, finish, results, start, updates, write_study
 
 SERIAL = "hydra/launcher=basic"
 FAULTY = """\
@@ -62,15 +61,22 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     assert states(in_tmp) == {"broken": "failed", "plain": "completed", "annealed-0.5": "completed"}
     failed = next(name for name, result in results(in_tmp).items() if result["arm"] == "broken")
     log = f"runs/small/{failed}/run.log"
-    assert said.err == f"failed: broken seed=0  ZeroDivisionError: the prior  ({log})\n"
+    title, row, count = said.err.splitlines()
+    assert title.split() == ["failed", "error", "log"]
+    assert row.split("  ") == ["broken seed=0", "ZeroDivisionError: the prior", log]
+    assert count == "1 of 3 runs failed; --retry-failed tries them again"
     assert f"broken seed=0  failed: ZeroDivisionError: the prior (see {log})" in said.out
     assert "ZeroDivisionError: the prior\nbroke" in Path(log).read_text()
 
     before = results(in_tmp)
     Path("mended").touch()
-    again = lab(*faulty)
+    left = lab(*faulty)
+    assert (left.code, left.err) == (1, said.err)
+    assert "3 runs, 2 done already, 1 failed before (--retry-failed tries again)" in left.out
+    assert results(in_tmp) == before
+    again = lab(*faulty, "--retry-failed")
     assert (again.code, again.err) == (0, "")
-    assert "3 runs, 2 done already" in again.out
+    assert "3 runs, 2 done already\n" in again.out
     after = results(in_tmp)
     assert after[failed]["status"] == "completed"
     assert all(after[name] == before[name] for name in before if name != failed)
@@ -83,9 +89,8 @@ def test_fail_fast_stops_the_rest(faulty: list[str], lab: Lab, in_tmp: Path) -> 
     said = lab(*faulty, "fail_fast=true")
     assert said.code == 1
     assert states(in_tmp) == {"broken": "failed"}
-    first, second = said.err.splitlines()
-    assert first.startswith("failed: broken seed=0  ZeroDivisionError: the prior")
-    assert second == "2 of 3 runs did not end; the same command goes on from here"
+    assert "broken seed=0  ZeroDivisionError: the prior" in said.err
+    assert said.err.endswith("\n2 of 3 runs did not end; the same command goes on from here\n")
 
 
 @pytest.mark.slow
@@ -93,7 +98,7 @@ def test_a_failed_run_of_a_plain_multirun(faulty: list[str], lab: Lab, in_tmp: P
     words = ["experiment=small", "arm=broken,plain", "--config-dir", "options", "-m"]
     said = lab("train", *words)
     assert said.code == 1
-    assert said.err.startswith("failed: broken seed=0  ZeroDivisionError: the prior  (runs/small/")
+    assert "broken seed=0  ZeroDivisionError: the prior  runs/small/" in said.err
     assert states(in_tmp) == {"broken": "failed", "plain": "completed"}
 
 
@@ -144,12 +149,6 @@ def test_a_plan_that_is_damaged_is_written_again(lab: Lab, small: Path) -> None:
 # ---- in processes of their own, with workers
 
 
-def updates(folder: Path) -> int:
-    """The updates taken so far by all runs below a folder."""
-    ledgers = [file.read_bytes() for file in folder.glob("runs/*/*/.ledger")]
-    return sum(struct.unpack_from("<q", content)[0] for content in ledgers if content)
-
-
 def cut(process: subprocess.Popen[str], folder: Path, after: int, how: signal.Signals, group: bool = False) -> Said:
     """Waits for so many more updates, and sends a signal to the process, or to all that it has started too."""
     deadline, begun = time.monotonic() + 120, updates(folder)
@@ -162,16 +161,6 @@ def cut(process: subprocess.Popen[str], folder: Path, after: int, how: signal.Si
     else:
         process.send_signal(how)
     return finish(process)  # the pipes close once every worker has gone
-
-
-def check_alone(process: subprocess.Popen[str]) -> None:
-    """Nothing that the process started is left."""
-    deadline = time.monotonic() + 20
-    while listed := subprocess.run(
-        ["ps", "-o", "cmd=", "--sid", str(process.pid)], capture_output=True, text=True
-    ).stdout:
-        assert time.monotonic() < deadline, listed
-        time.sleep(0.1)
 
 
 STEPS, EVERY = 400, 50
@@ -228,21 +217,50 @@ def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bo
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_said_and_the_same_command_goes_on(small: Path) -> None:
-    process = start(small, *LONGER)
-    deadline = time.monotonic() + 120
-    while updates(small) < 100:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    rows = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,cmd=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout
-    worker = next(int(row.split()[0]) for row in rows.splitlines() if "LokyProcess" in row)
-    os.kill(worker, signal.SIGKILL)
-    said = finish(process)
+def test_two_at_once_share_the_work(small: Path) -> None:
+    """Each run is made once, and each of the two makes some."""
+    words = ["study", "small", "seed=0,1,2,3", *LONGER[3:]]
+    said = [finish(process) for process in [start(small, *words) for _ in range(2)]]
+    assert [(each.code, each.err) for each in said] == [(0, ""), (0, "")]
+    made = [each.out.count("  test elbo ") for each in said]
+    assert sum(made) == len(results(small)) == 12
+    assert min(made) > 0
+    assert updates(small) == 12 * STEPS
+
+
+CHANGING = """\
+import os, pathlib
+from vae_lab.models.priors import StandardNormalPrior
+
+
+class Changing(StandardNormalPrior):
+    def forward(self):
+        pathlib.Path("options/prior/changing.yaml").write_text("_target_: changing_prior.Changing\\nscale: 2.0\\n")
+        return super().forward()
+
+    def __init__(self, latent_dim: int, scale: float = 1.0) -> None:
+        super().__init__(latent_dim)
+"""
+
+
+@pytest.mark.usefixtures("no_report")
+def test_options_that_change_under_way_change_no_run_unnoticed(
+    lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run rewrites the option that the second is made of."""
+    (in_tmp / "options" / "prior").mkdir(parents=True)
+    (in_tmp / "options" / "prior" / "changing.yaml").write_text("_target_: changing_prior.Changing\n")
+    (in_tmp / "changing_prior.py").write_text(CHANGING)
+    monkeypatch.syspath_prepend(str(in_tmp))
+    write_study(
+        in_tmp,
+        "small",
+        STUDY.replace("arms:", "arms:\n  changing: {prior: changing}\n  changed: {prior: changing, beta.value: 0.5}"),
+    )
+    said = lab("study", "small", "--config-dir", f"{in_tmp}/options", "seed=0", "arm=changing,changed", SERIAL)
     assert said.code == 1
-    assert "Traceback" not in said.err
-    assert said.err.startswith("vae-lab: stopped: A worker process")
-    check_alone(process)
-    assert finish(start(small, *LONGER)).code == 0
-    assert len(results(small)) == 4
+    left_out, end = said.err.splitlines()[-2:]
+    assert left_out.startswith("changed seed=0: left out: it was run "), said.err
+    assert left_out.endswith(" now; options or data have changed meanwhile")
+    assert end == "1 of 2 runs did not end; the same command goes on from here"
+    assert states(in_tmp) == {"changing": "completed"}

@@ -198,7 +198,7 @@ def test_a_page_left_open_follows_the_study(tmp_path: Path, opened: Open, monkey
         {"name": "growing", "reference": "vanilla"},
         [cell(arm, s, t) for arm, t in truths.items() for s in range(2)],
     )
-    with report.live(tmp_path):
+    with report.live_page(tmp_path):
         wait_for(lambda: (tmp_path / "report.html").exists())
         page = opened(tmp_path / "report.html")
         assert "0 of 4 runs done" in page.inner_text("#live-heading")

@@ -1,4 +1,4 @@
-"""The commands that train nothing: `report`, `ls`, `evaluate`, `options`."""
+"""The commands that train nothing: `report`, `evaluate`, `options`."""
 
 from typing import Any, NoReturn
 
@@ -56,24 +56,6 @@ def _report_request(argv: list[str]) -> Any:
         raise RequestError(f"report: --port {asked.port}: a port is a number from 0 (any free one) to 65535")
     asked.host, asked.port = asked.host or "127.0.0.1", 8765 if asked.port is None else asked.port
     return asked
-
-
-def ls(argv: list[str]) -> int:
-    from pathlib import Path
-
-    from vae_lab import listing
-    from vae_lab.errors import RequestError
-
-    if len(argv) > 1:
-        raise RequestError(f"ls: one folder at a time, not {len(argv)}")
-    folder = Path(argv[0] if argv else "runs")
-    if not argv and not folder.exists():
-        print(f"no runs in {folder}")
-        return 0
-    if not folder.is_dir():
-        raise RequestError(f"ls: {folder} is no folder of runs")
-    listing.print_runs(folder)
-    return 0
 
 
 def evaluate(argv: list[str]) -> int:

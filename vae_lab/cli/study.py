@@ -1,60 +1,71 @@
 """`vae-lab study`: a plan, one multirun over what is not done, a report."""
 
+from pathlib import Path
 from typing import Any
 
 from vae_lab.cli.runs import report
-from vae_lab.cli.train import multirun, summarise
-from vae_lab.cli.words import counted, only_shows, warn
+from vae_lab.cli.train import RETRY, multirun, summarise
+from vae_lab.cli.words import counted, only_shows, warn, without_flag
+
+DRY = "--dry-run"
 
 
 def study(argv: list[str]) -> int:
     from vae_lab import config
-    from vae_lab import report as reports
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
-    dry = "--dry-run" in argv
-    asked = config.parse_arguments([word for word in argv if word != "--dry-run"])
+    argv, dry = without_flag(argv, DRY)
+    argv, retry_failed = without_flag(argv, RETRY)
+    asked = config.parse_arguments(argv)
     words = asked.overrides
     if not words or "=" in words[0]:
         raise RequestError(f"study: which one? There are {listed(studies.find_studies())}")
     if only_shows(asked) or asked.multirun:
-        raise RequestError("study: takes overrides, --config-dir and --dry-run, no other flag")
+        raise RequestError(f"study: takes overrides, --config-dir, {DRY} and {RETRY}, no other flag")
     flags = ["--config-dir", asked.config_dir] if asked.config_dir else []
     chosen = studies.read_study(words[0], asked.config_dir)
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
-    from vae_lab import plan, progress, run  # Lightning takes seconds to import: the first line comes before it
+    from vae_lab import check, plan  # Lightning takes seconds to import: the first line comes before it
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
-    warn(cell.request for cell in cells)
+    tasks = [cell.task for cell in cells]
+    check.check_alone(task.request for task in tasks)
+    warn(task.request for task in tasks)
     if dry:
-        _list_cells(cells)
+        print("\n".join(plan.described(cells)))
         return 0
     folder = plan.write_plan(chosen, cells, command)
-    requests = list({cell.request.directory.signature: cell.request for cell in cells}.values())
-    pending = [request for request in requests if not run.is_done(request)]
-    print(f"{counted(len(requests), 'run')}, {len(requests) - len(pending)} done already", flush=True)
-    ended = True
-    if pending:
-        threads = pending[0].settings["threads"]
-        jobs = plan.side_by_side(threads, len(pending))
-        launcher = plan.launcher(jobs, words[1:])
-        if launcher:
-            print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
-        progress.begin(folder, len(requests), [request.directory.signature for request in pending])
-        print(f"live: {folder / reports.PAGE}", flush=True)
-        with reports.live(folder):
-            ended = multirun(["-m", *flags, *command, *launcher])
-    failed = summarise(requests)
+    ended = _launch(folder, tasks, [*flags, *command], words[1:], retry_failed)
+    failed = summarise(tasks)
     report([str(folder)])
     return int(failed or not ended)
 
 
-def _list_cells(cells: list[Any]) -> None:
-    for cell in cells:
-        over = " ".join(f"{key}={value}" for key, value in cell.over.items())
-        print(f"{cell.request.directory.signature}  {cell.request.directory.state():9}  {cell.point.name}  {over}")
-    done = sum(cell.request.directory.state() == "completed" for cell in cells)
-    print(f"{counted(len(cells), 'cell')}, {done} done")
+def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str], retry_failed: bool) -> bool:
+    """Runs what is not done, with a page that follows it; False if that was stopped before its end."""
+    from vae_lab import grid, plan, progress, run
+    from vae_lab import report as reports
+
+    pending, runs = grid.to_do(tasks, retry_failed), {task.path: task for task in tasks}
+    done = sum(run.is_done(task.request) for task in runs.values())
+    print(_counts(len(runs), done, len(pending)), flush=True)
+    if not pending:
+        return True
+    threads = pending[0].request.settings["threads"]
+    jobs = plan.side_by_side(threads, len(pending))
+    launcher = plan.launcher(jobs, given)
+    if launcher:
+        print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
+    progress.begin(folder, len(runs), [task.path.name for task in pending])
+    print(f"live: {folder / reports.PAGE}", flush=True)
+    with reports.live_page(folder):
+        return multirun(["-m", *command, *launcher], tasks, retry_failed)
+
+
+def _counts(runs: int, done: int, pending: int) -> str:
+    failed = runs - done - pending
+    before = f", {failed} failed before ({RETRY} tries again)" if failed else ""
+    return f"{counted(runs, 'run')}, {done} done already{before}"

@@ -8,20 +8,23 @@ import threading
 import time
 from typing import Any
 
-from vae_lab.cli.words import counted, figures_of, only_shows, say_error, warn
+from vae_lab.cli.words import counted, figures_of, only_shows, print_table, say_error, warn, without_flag
+
+RETRY = "--retry-failed"
 
 
 def train(argv: list[str]) -> int:
     from vae_lab import config
 
+    argv, retry_failed = without_flag(argv, RETRY)
     asked = config.parse_arguments(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
-    requests = _requests(asked)
+    tasks = _tasks(asked)
     if asked.multirun:
-        ended = multirun(argv)
-        return int(summarise(requests) or not ended)
+        ended = multirun(argv, tasks, retry_failed)
+        return int(summarise(tasks) or not ended)
     _single(argv)
     return 0
 
@@ -33,30 +36,36 @@ def check(argv: list[str]) -> int:
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
-    requests = _requests(asked)
-    for request in requests:
-        print(f"{request.directory.path}  {request.directory.state()}")
-    print(f"{counted(len(requests), 'run')}: no mistake found")
+    tasks = _tasks(asked)
+    for task in tasks:
+        print(f"{task.path}  {task.request.directory.state()}")
+    print(f"{counted(len(tasks), 'run')}: no mistake found")
     return 0
 
 
-def _requests(asked: Any) -> list[Any]:
-    """Every point of the request, checked before the first one starts. Where a sweeper chooses them as it goes, what
-    they share is checked now, and each of them as its job begins."""
+def _tasks(asked: Any) -> list[Any]:
+    """Every point of the request, composed, checked and built before the first one starts. Where a sweeper chooses them
+    as it goes, the corners of its space are checked now, and each point before its job begins: then there are none."""
     from vae_lab import config, study
+    from vae_lab.search.space import corners
 
     study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
-    shared = config.fixed_part(asked.overrides) if asked.multirun else None
-    points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
+    search = asked.multirun and config.is_search(asked.overrides)
+    points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+        composed = [compose(point) for point in points]
 
-    from vae_lab.request import request  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.check import check_alone
+    from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.grid import Task
+    from vae_lab.request import Requests
 
-    requests = [request(cfg, named) for cfg in composed]
+    requests = list(map(Requests(named, then=built), composed))
+    if asked.multirun:
+        check_alone(requests)
     warn(requests)
-    return requests if shared is None else []
+    return [] if search else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
@@ -80,13 +89,18 @@ def _single(argv: list[str]) -> None:
         raise failure
 
 
-def multirun(argv: list[str]) -> bool:
-    """Runs every job; False if that was stopped before its end: by a run that failed under `fail_fast`, or by the loss
-    of a worker."""
+def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> bool:
+    """Runs every job that is not done; False if that was stopped before its end: by a run that failed under `fail_fast`,
+    or by the loss of workers. Where there are no tasks, the sweeper that the person chose finds them."""
     from vae_lab.errors import RequestError
+    from vae_lab.grid import SWEEPER, handed_over, to_do
 
     try:
-        _hand_to_hydra(argv)
+        if not tasks:
+            _hand_to_hydra(argv)
+        elif pending := to_do(tasks, retry_failed):
+            with handed_over(pending):
+                _hand_to_hydra([*argv, f"hydra/sweeper={SWEEPER}"])
     except (RequestError, OSError):
         raise
     except SystemExit as stop:
@@ -99,24 +113,33 @@ def multirun(argv: list[str]) -> bool:
     return True
 
 
-def job(cfg: Any) -> float:
-    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise.
+def job(cfg: Any) -> float | list[float] | None:
+    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise (a
+    list, if `optimized_metric` is one), not a number where the run failed, None where a search has pruned it.
 
     A failure ends the process of a single run or stops the others under `fail_fast`: by `SystemExit`, since Hydra keeps
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
-    from vae_lab.errors import RequestError, RunFailed
-    from vae_lab.request import request
+    from vae_lab.claim import Held
+    from vae_lab.errors import Pruned, RequestError, RunFailed
     from vae_lab.run import execute
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
-    config.note_overrides(cfg, overrides)
-    asked = request(cfg, named)
+    expected = config.take_expected(cfg, overrides)
+    asked = _asked(cfg, multirun, named)
+    if expected not in (None, asked.directory.signature):
+        text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
+        print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)
+        return float("nan")
     before = asked.directory.state()
     try:
-        result = execute(asked, progress=not multirun)
+        result = execute(asked, progress=not multirun, wait=expected is None)
+    except Held:  # by another launch; the sweeper comes back to it
+        return float("nan")
+    except Pruned:
+        return None
     except (RunFailed, RequestError) as failure:
         if multirun:
             _job_line(asked, "failed: " + str(failure).removeprefix(f"{asked.label}: "), multirun)
@@ -124,8 +147,36 @@ def job(cfg: Any) -> float:
             raise SystemExit(1) from failure
         return float("nan")
     _job_line(asked, figures_of(result), multirun, before == "completed")
-    value = result["metrics"].get(cfg.optimized_metric)
-    return float("nan") if value is None else float(value)
+    metrics, wanted = result["metrics"], cfg.optimized_metric
+    values = [float("nan") if (value := metrics.get(name)) is None else float(value) for name in _listed(wanted)]
+    return values[0] if isinstance(wanted, str) else values
+
+
+def _asked(cfg: Any, multirun: bool, named: tuple[str, ...]) -> Any:
+    """The job's request."""
+    from vae_lab import config
+    from vae_lab.check import check_alone
+
+    asked = _requests(named)(cfg)
+    if multirun:
+        check_alone([asked])  # here too, since a sweeper may have chosen it
+    if config.sweeper_facts().get("trial") is not None:  # of a search
+        from vae_lab.search.sweep import judged
+
+        return judged(asked, config.sweeper_facts())
+    return asked
+
+
+@functools.cache
+def _requests(named: tuple[str, ...]) -> Any:
+    """The requests of the jobs of this process, which share their checks."""
+    from vae_lab.request import Requests
+
+    return Requests(named)
+
+
+def _listed(wanted: Any) -> list[str]:
+    return [wanted] if isinstance(wanted, str) else list(wanted)
 
 
 @functools.cache
@@ -145,9 +196,12 @@ def _end_with_parent() -> None:
 
 
 def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) -> None:
-    """One line a run; in a study with its number and the time left, and only for what is new."""
-    from vae_lab import progress
+    """One line a run; in a study with its number and the time left, and only for what is new; none in a search, which
+    has its own, without the figures of test."""
+    from vae_lab import config, progress
 
+    if config.sweeper_facts().get("trial") is not None:
+        return
     head = progress.of_study(asked.directory.path.parent) if multirun else ""
     if not (head and done_before):
         print(f"{head}{asked.label}  {text}", flush=True)
@@ -155,15 +209,17 @@ def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) 
         print(asked.directory.path, flush=True)
 
 
-def summarise(requests: list[Any]) -> bool:
+def summarise(tasks: list[Any]) -> bool:
     """Says which runs failed, and how many did not end; True if there are any."""
     from vae_lab.store import LOG
 
-    labels = {request.directory: request.label for request in requests}
+    labels = {task.request.directory: task.request.label for task in tasks}
     states = {directory: directory.state() for directory in labels}
-    for directory in (d for d, state in states.items() if state == "failed"):
-        error = directory.result().get("error")
-        print(f"failed: {labels[directory]}  {error}  ({directory.path / LOG})", file=sys.stderr)
+    failed = [directory for directory, state in states.items() if state == "failed"]
+    if failed:
+        rows = [(labels[d], str(d.result().get("error")), str(d.path / LOG)) for d in failed]
+        print_table(("failed", "error", "log"), rows, sys.stderr)
+        print(f"{len(failed)} of {counted(len(states), 'run')} failed; {RETRY} tries them again", file=sys.stderr)
     missing = sum(state not in ("completed", "failed") for state in states.values())
     if missing:
         print(f"{missing} of {len(states)} runs did not end; the same command goes on from here", file=sys.stderr)

@@ -3,8 +3,8 @@
 import os
 import sys
 import traceback
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 
 def say_error(error: Exception, code: int) -> int:
@@ -36,3 +36,20 @@ def figures_of(result: dict[str, Any]) -> str:
 def only_shows(asked: Any) -> bool:
     """Whether one of Hydra's flags asks for a text instead of a run."""
     return bool(asked.help or asked.hydra_help or asked.cfg or asked.info or asked.shell_completion)
+
+
+def without_flag(argv: list[str], flag: str) -> tuple[list[str], bool]:
+    """The arguments without a flag of ours, which Hydra does not know, and whether it was there."""
+    return [word for word in argv if word != flag], flag in argv
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], file: TextIO) -> None:
+    """A table as wide as the terminal; elsewhere as wide as its text."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*titles, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(file=file, width=None if file.isatty() else 500).print(table)

@@ -69,8 +69,8 @@ def build(path: Path) -> Report:
     return Report(read(Path(path)))
 
 
-def live(folder: Path) -> "AbstractContextManager[None]":
-    """Keeps the page of a study's folder up to date while the block runs: `with report.live(folder): ...`."""
+def live_page(folder: Path) -> "AbstractContextManager[None]":
+    """Keeps the page of a study's folder up to date while the block runs: `with report.live_page(folder): ...`."""
     from vae_lab.report.live import kept_up_to_date
 
     return kept_up_to_date(Path(folder))

@@ -44,7 +44,8 @@ def kept_up_to_date(folder: Path) -> Iterator[None]:
 class _Writer(threading.Thread):
     def __init__(self, folder: Path) -> None:
         super().__init__(name="report", daemon=True)
-        self._folder, self._ended, self._known, self._pause = folder, threading.Event(), {}, PAUSE  # type: ignore[var-annotated]
+        self._folder, self._ended, self._pause = folder, threading.Event(), PAUSE
+        self._known: Known = {}
 
     def run(self) -> None:
         while not self._ended.is_set():

@@ -3,6 +3,7 @@
 import csv
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ HEADER = "step,epoch,name,value\n"
 
 class HistoryLogger(Logger):
     """Appends rows step, epoch, name, value. A resumed run first takes back what its checkpoint does not know of,
-    so that the file is that of an uncut run."""
+    so that the file is that of an uncut run.
 
-    def __init__(self, path: Path) -> None:
+    Arguments:
+        guard: called before anything is written; it raises if this process may no longer write to the run.
+    """
+
+    def __init__(self, path: Path, guard: Callable[[], None] = lambda: None) -> None:
         super().__init__()
-        self.path = path
+        self.path, self._guard = path, guard
 
     name = property(lambda self: "csv")
     version = property(lambda self: "")
@@ -33,6 +38,7 @@ class HistoryLogger(Logger):
             os.truncate(self.path, size)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self._guard()
         epoch = int(metrics.get("epoch", 0))
         rows = [(step, epoch, name, repr(float(value))) for name, value in metrics.items() if name != "epoch"]
         with open(self.path, "a", newline="", encoding="utf-8") as file:

@@ -1,10 +1,13 @@
 """Lightning's Trainer with the bounds of its usual arguments stated."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import joblib
 import pytorch_lightning as pl
 import torch
-from annotated_types import Ge, Interval, Len
+from annotated_types import Ge, Interval, MinLen
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
@@ -21,10 +24,25 @@ def device_of(accelerator: Accelerator) -> torch.device:
     return torch.device("cuda" if wants else "cpu")
 
 
+Devices = Count | Annotated[list[NonNegativeInt], MinLen(1)]
+
+
+def processes_of(devices: Devices) -> int:
+    """How many processes share a run: one for each of its devices, of which the CPU is as many as are wished."""
+    return devices if isinstance(devices, int) else len(devices)
+
+
+def own_device(accelerator: Accelerator, devices: Devices, rank: int) -> Devices:
+    """The device of one process of several."""
+    if device_of(accelerator).type == "cpu":
+        return 1
+    return [rank if isinstance(devices, int) else devices[rank]]
+
+
 def trainer(
     *,
     accelerator: Accelerator = "cpu",
-    devices: Literal[1] | Annotated[list[NonNegativeInt], Len(1, 1)] = 1,
+    devices: Devices = 1,
     precision: Precision = "32-true",
     max_epochs: Steps | None = None,
     max_steps: Steps | None = None,
@@ -36,7 +54,8 @@ def trainer(
     enable_progress_bar: bool = True,
     **lightning: Any,
 ) -> pl.Trainer:
-    """A Trainer; `lightning` takes any further argument of Lightning's. With no limit given a run has 20 epochs.
+    """A Trainer of one process; `lightning` takes any further argument of Lightning's. With no limit given a run has 20
+    epochs. With several `devices` the lab starts a process for each (see `processes`).
 
     `gradient_clip_val` and `accumulate_grad_batches` are honoured by `Training`: Lightning refuses them under manual
     optimisation.
@@ -57,15 +76,25 @@ def trainer(
         num_sanity_val_steps=0,
         inference_mode=False,
         enable_checkpointing=True,
-        plugins=[CheckedCheckpointIO()],
+        plugins=[CheckedCheckpointIO(), LightningEnvironment()],  # in a SLURM job too, a run is no task of several
         **lightning,
     )
 
 
+def _caution(settings: Mapping[str, Any]) -> str | None:
+    """More processes than cores wait for each other."""
+    node, cores = settings["trainer"], joblib.cpu_count()
+    wanted = processes_of(node.get("devices", 1)) * settings["threads"]
+    if wanted <= max(cores, settings["threads"]) or device_of(node["accelerator"]).type != "cpu":
+        return None
+    return f"its processes have {wanted} threads together, and wait for each other on {cores} cores"
+
+
+trainer.caution = _caution  # type: ignore[attr-defined]
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
 trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
 
-_ONE_PROCESS = "a run is one process on one device, and the runs of a study go side by side"
+_PROCESSES = "trainer.devices says how many processes share every batch of a run, on one machine"
 trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and how else to have it
     "barebones": "use trainer=debug, or callbacks and logger",
     "callbacks": "use the group callbacks",
@@ -76,11 +105,11 @@ trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and 
     "inference_mode": "an inference may refine q by gradients, in a validation too",
     "limit_train_batches": "an epoch is one pass over the data; use trainer.max_steps",
     "logger": "use the group logger",
-    "num_nodes": _ONE_PROCESS,
+    "num_nodes": _PROCESSES,
     "num_sanity_val_steps": "use trainer=debug",
     "overfit_batches": "use a small dataset, and trainer.max_steps",
     "plugins": "the lab has its own, for checkpoints that are whole or not there",
     "reload_dataloaders_every_n_epochs": "the data stay in memory",
-    "strategy": _ONE_PROCESS,
-    "use_distributed_sampler": _ONE_PROCESS,
+    "strategy": _PROCESSES,
+    "use_distributed_sampler": _PROCESSES,
 }

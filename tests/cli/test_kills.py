@@ -1,0 +1,83 @@
+"""A study is killed at random moments, the command that runs it and its workers alike, and ends as if it had not been."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import STUDY, Lab, check_alone, finish, results, start, updates, write_study
+
+STEPS, EVERY, RUNS = 150, 25, 24
+WORDS = [
+    "study",
+    "small",
+    f"seed={','.join(map(str, range(RUNS // 3)))}",
+    f"trainer.max_steps={STEPS}",
+    "trainer.check_val_every_n_epoch=null",
+    "trainer.val_check_interval=60",
+    f"callbacks.checkpoint.every_n_updates={EVERY}",
+    "evaluation.figures=false",
+]
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    rows = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,cmd=", "--ppid", str(process.pid)], capture_output=True, text=True
+    ).stdout
+    return [int(row.split()[0]) for row in rows.splitlines() if "LokyProcess" in row]
+
+
+def ended(folder: Path) -> dict[str, int]:
+    """When each run wrote its result."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/result.json")}
+
+
+def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> dict[str, int]:
+    """Runs the study to its end through so many kills; when each result was first seen."""
+    process, seen = start(folder, *WORDS), {}
+    every = STEPS * RUNS // (kills + 2)  # so that all kills fall within the study
+    for _ in range(kills):
+        deadline, due = time.monotonic() + 200, updates(folder) + chance.randint(1, every)
+        while updates(folder) < due:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            seen = ended(folder) | seen
+            time.sleep(0.005)
+        victims = workers(process)
+        if not victims or chance.random() < 0.3:
+            process.kill()
+            process.communicate()
+            check_alone(process)
+            process = start(folder, *WORDS)
+        else:
+            os.kill(chance.choice(victims), signal.SIGKILL)
+    said = finish(process)
+    assert said.code == 0, said
+    return ended(folder) | seen
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.slow)])
+def test_every_run_ends_once_with_the_numbers_of_a_study_that_was_left_alone(
+    kills: int, lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seen = killed_again_and_again(small, kills, random.Random(kills))
+    assert ended(small) == seen  # nothing ran again after it had completed
+    killed = results(small)
+    assert len(killed) == RUNS
+    for result in killed.values():
+        timing = result["timing"]
+        assert result["status"] == "completed"
+        assert STEPS <= timing["steps_run"] <= STEPS + EVERY * (timing["attempts"] - 1)
+    assert any(result["timing"]["attempts"] > 1 for result in killed.values())
+
+    other = tmp_path_factory.mktemp("uncut")
+    os.chdir(other)
+    write_study(other, "small", STUDY)
+    assert lab(*WORDS, "hydra/launcher=basic").code == 0
+    uncut = results(other)
+    assert {name: result["metrics"] for name, result in uncut.items()} == {
+        name: result["metrics"] for name, result in killed.items()
+    }

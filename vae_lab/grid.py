@@ -1,0 +1,113 @@
+"""A grid of runs on any launcher: only what is not done is launched, what another process holds is left to it, and the
+loss of a worker costs no more than what it was at."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vae_lab.claim import is_claimed
+from vae_lab.request import Request
+from vae_lab.run import is_done
+from vae_lab.store import LEDGER, RESULT
+from vae_lab.training.ledger import updates_in
+
+Launch = Callable[[list[list[str]], int], Sequence[Any]]
+"""A launcher: points, each a list of overrides, and the number of the first; what their jobs returned."""
+
+SWEEPER = "vae_lab_grid"
+PATIENCE = 3
+"""Launches in a row that brought nothing forward, after which a grid is given up."""
+_POLL = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One point of a grid: the words that compose it, and the checked request that they make."""
+
+    words: tuple[str, ...]
+    request: Request
+
+    @property
+    def path(self) -> Path:
+        return self.request.directory.path
+
+    def point(self) -> list[str]:
+        """For a launcher: it composes the words again, later; the signature says what they meant at the launch."""
+        plain = [word for word in self.words if not word.startswith("hydra")]
+        return [*plain, f"study.signature={self.request.directory.signature}"]
+
+
+def stamp(run: Path) -> int | None:
+    """What changes when a run ends."""
+    file = run / RESULT
+    return file.stat().st_mtime_ns if file.exists() else None
+
+
+def to_do(tasks: Sequence[Task], retry_failed: bool) -> list[Task]:
+    """Every run that a launch has to make, once. A run that failed is left alone unless it is to be tried again."""
+    once = {task.path: task for task in tasks}.values()
+    return [
+        task
+        for task in once
+        if not is_done(task.request) and (retry_failed or task.request.directory.state() != "failed")
+    ]
+
+
+_tasks: list[Task] = []
+
+
+@contextmanager
+def handed_over(tasks: Sequence[Task]) -> Iterator[None]:
+    """Hands tasks to the sweeper that Hydra makes meanwhile."""
+    _tasks[:] = tasks
+    try:
+        yield
+    finally:
+        _tasks.clear()
+
+
+def run_grid(launch: Launch) -> None:
+    """Launches the tasks that were handed over until each has ended, here or in another process.
+
+    A lost worker takes those beside it along (joblib gives up its whole pool): all that did not end is launched again,
+    and goes on from its last checkpoint, as long as anything comes forward. Errors: what a job raised; `BrokenExecutor` if
+    workers are lost time and again.
+    """
+    todo, launched, fruitless = list(_tasks), 0, 0
+    before = {task.path: stamp(task.path) for task in todo}
+    while todo:
+        free = [task for task in todo if not is_claimed(task.path)]
+        if not free:
+            time.sleep(_POLL)
+        else:
+            work = _work(before)
+            loss = _launched(launch, free, launched)
+            launched += len(free)
+            taken = all(is_claimed(task.path) for task in free)
+            fruitless = 0 if taken or _work(before) != work else fruitless + 1
+            if fruitless and (loss is None or fruitless == PATIENCE):
+                if loss is not None:
+                    raise loss
+                return
+        todo = [task for task in todo if stamp(task.path) == before[task.path]]
+
+
+def _launched(launch: Launch, tasks: list[Task], first: int) -> BrokenExecutor | None:
+    """One launch of several tasks; what is known of a worker that was lost. Errors: what a job raised."""
+    try:
+        for returned in launch([task.point() for task in tasks], first):
+            _ = returned.return_value  # raises what the job raised
+    except BrokenExecutor as loss:
+        print("a worker was lost (killed, or out of memory); going on without it", file=sys.stderr, flush=True)
+        return loss
+    return None
+
+
+def _work(runs: dict[Path, int | None]) -> list[tuple[int | None, int]]:
+    """What has been done so far: it changes with every update and every end."""
+    return [(stamp(path), updates_in(path / LEDGER)) for path in runs]
