@@ -24,8 +24,9 @@ def report(argv: list[str]) -> int:
         serve(folders, asked.host, asked.port)
         return 0
     for folder in folders:
-        page, table = reports.write(folder)
-        reports.print_table(folder)
+        made = reports.build(folder)
+        page, table = reports.write(folder, made)
+        reports.print_table(folder, made)
         print(f"{page}\n{table}")
     return 0
 

@@ -76,21 +76,21 @@ def live_page(folder: Path) -> "AbstractContextManager[None]":
     return kept_up_to_date(Path(folder))
 
 
-def write(path: Path) -> tuple[Path, Path]:
+def write(path: Path, report: Report | None = None) -> tuple[Path, Path]:
     """Writes `report.html` and `results.csv` into a study's folder, atomically, and returns where they are."""
     from vae_lab import store
 
-    report, folder = build(path), Path(path)
+    report, folder = report or build(path), Path(path)
     store.write_atomically(folder / TABLE, report.csv)
     store.write_atomically(folder / PAGE, report.html)
     return folder / PAGE, folder / TABLE
 
 
-def print_table(path: Path) -> None:
+def print_table(path: Path, report: Report | None = None) -> None:
     """Prints the table, the verdict and the notes on the terminal."""
     from vae_lab.report.table import print_rich
 
-    report = build(path)
+    report = report or build(path)
     print_rich(report.study, report.comparisons, [*map(str, report.verdict)], report.notes)
 
 

@@ -180,10 +180,10 @@ const charts = (() => {
     ] };
   }
 
-  // Shades of a rate from 0 to the highest of any arm, so that a collapsed arm is dark; outlined in kind, against seams.
+  // Shades of a rate from 0 to the highest of any arm, so that a collapsed arm is dark.
   function shade(highest, width) {
     const rate = { field: "rate", type: "quantitative", title: "rate, nats", scale: { scheme: "cividis", type: "sqrt", domain: [0, highest || 1] } };
-    return { fill: { ...rate, legend: width < 500 ? { orient: "top", gradientLength: 120 } : {} }, stroke: { ...rate, legend: null }, strokeWidth: { value: 0.7 } };
+    return { color: { ...rate, legend: width < 500 ? { orient: "top", gradientLength: 120 } : {} } };
   }
 
   function latents(data, state, width) {

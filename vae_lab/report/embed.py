@@ -14,7 +14,7 @@ from vae_lab.report.notes import name_of
 from vae_lab.report.pairwise import Pair, compare_pairs
 from vae_lab.report.search import parallel
 from vae_lab.report.shown import PAIRED_ARMS, Shown
-from vae_lab.report.statistics import LEVEL
+from vae_lab.report.statistics import LEVEL, prepare_intervals
 
 PAIRED = ("test/rate", "test/elbo", "test/nll", "test/active_units", "test/distortion", "test/mutual_information")
 MOST_LISTS = 10
@@ -25,6 +25,8 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that the script reads. Cells are named by their position; that of an arm's chosen cell is the arm's."""
     study, cells = shown.study, shown.cells
     metrics = [name for name in study.metric_names if any(cell.summary(name).n for cell in cells)]
+    for name in metrics:
+        prepare_intervals([cell.summary(name) for cell in cells])
     return {
         "study": study.name,
         "level": LEVEL,

@@ -19,12 +19,14 @@ def parallel(study: Study) -> dict[str, Any]:
     An axis is its `name`, `low` and `high` as text, and for each line a place in [0, 1] in `at` and the value in
     `text`. There are no axes where fewer than two settings vary: arms and strengths say it better then.
     """
+    if _is_grid(study):
+        return {"axes": [], "runs": [], "of": 0}
     rows = [row for row in study.runs if row.is_completed and row.value(study.select) is not None]
     sign = -1.0 if study.is_higher_better else 1.0
     rows.sort(key=lambda row: sign * (row.value(study.select) or 0.0))
     settings = [dict(_flat(row.result.get("settings") or {})) for row in rows]
     names = _varying(settings)
-    if len(names) < LEAST_AXES or _is_grid(study):
+    if len(names) < LEAST_AXES:
         return {"axes": [], "runs": [], "of": len(rows)}
     kept = range(len(rows)) if len(rows) <= LINES else _thinned(len(rows))
     axes = [_axis(name, [settings[i].get(name) for i in kept]) for name in names]

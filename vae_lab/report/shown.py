@@ -71,7 +71,7 @@ class Shown:
             ("run", len(self.rows), len(self.study.rows), "in the table of runs"),
         )
         return [
-            f"This page shows {shown} of {several(all_, noun)} ({how}); results.csv has every run."
+            f"Shown: {shown} of {several(all_, noun)} ({how}); results.csv has every run."
             for noun, shown, all_, how in found
             if shown < all_
         ]

@@ -70,12 +70,21 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
     """
     if len(values) < 2:
         return None
-    if len(values) >= BOOTSTRAP_FROM and len(set(values)) > 1:
+    if len(values) >= BOOTSTRAP_FROM:
         low, high = (float(end[0]) for end in bootstrap_means(np.array([values]), level))
         if math.isfinite(low) and math.isfinite(high):
             return Interval(low, high, "bootstrap")
     mean, half = statistics.fmean(values), half_width(statistics.stdev(values), len(values), level)
     return Interval(mean - half, mean + half, "t")
+
+
+def prepare_intervals(summaries: Sequence[Summary]) -> None:
+    """Finds the bootstrap intervals of many summaries at once, which takes a tenth of the time of one by one."""
+    for n in {found.n for found in summaries if found.n >= BOOTSTRAP_FROM}:
+        alike = [found for found in summaries if found.n == n]
+        for found, low, high in zip(alike, *bootstrap_means(np.array([f.values for f in alike])), strict=True):
+            if math.isfinite(low) and math.isfinite(high):
+                found.__dict__["interval"] = Interval(float(low), float(high), "bootstrap")
 
 
 def bootstrap_means(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
@@ -196,6 +205,16 @@ def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:
     if len(x) < FEWEST_VALIDATIONS:
         return None
     last = int(min(np.searchsorted(x, x[-1] * (1 - WINDOW)), len(x) - FEWEST_IN_WINDOW))
-    fit = stats.linregress(x[last:], y[last:])
+    slope, error = _line(x[last:], y[last:])
     length = WINDOW * float(x[-1])
-    return Trend(float(fit.slope) * length, float(fit.stderr) * length)
+    return Trend(slope * length, error * length)
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of a least-squares line and its standard error; `scipy.stats.linregress` takes ten times as long, and
+    there may be ten thousand curves."""
+    dx, dy = x - x.mean(), y - y.mean()
+    square = float(dx @ dx)
+    slope = float(dx @ dy) / square
+    rest = float(((dy - slope * dx) ** 2).sum())
+    return slope, math.sqrt(rest / (len(x) - 2) / square)
