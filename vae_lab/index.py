@@ -127,7 +127,9 @@ def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
     """The content of `config.yaml` as JSON would hold it; empty if it is no such thing."""
-    import yaml
+    if not (run.path / CONFIG).exists():
+        return {}
+    import yaml  # where it is needed: few runs are without a result
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
     try:
