@@ -76,11 +76,11 @@ def truth(folder: Path) -> list[dict[str, Any]]:
                 "commit": made.get("commit"),
                 "error": result["error"].splitlines()[0] if "error" in result else None,
                 **result.get("metrics", {}),
-                **flatten({"timing": result.get("timing") or {}}),
+                **flatten(result.get("timing", {}), "timing."),
                 **settings,
             }
         )
-    return [row | ({} if row["version"] else {"timing": {}}) for row in rows]
+    return rows
 
 
 def assert_true(folder: Path) -> None:
@@ -190,7 +190,7 @@ EVENTS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_index_says_what_the_files_say_after_anything(
     seed: int, tmp_path: Path, soon: Callable[[], None], reads: list[str]
 ) -> None:
@@ -370,7 +370,7 @@ def test_no_flipped_bit_gets_into_a_row(tmp_path: Path, soon: Callable[[], None]
     soon()
     index.rows(tmp_path)
     good, rng = (tmp_path / INDEX).read_bytes(), random.Random(0)
-    for _ in range(150):
+    for _ in range(80):
         (tmp_path / INDEX).write_bytes(good)
         spoil(tmp_path / INDEX, rng)
         assert index.rows(tmp_path) == expected
@@ -443,19 +443,19 @@ for _ in range(int(sys.argv[2])):
 
 
 def test_several_processes_use_it_at_once_and_may_be_killed(tmp_path: Path) -> None:
-    for i in range(300):
+    for i in range(200):
         write(tmp_path / f"r{i}", seed=i)
     expected, rng = truth(tmp_path), random.Random(0)
 
     def start(times: int, how: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", LOOP, str(tmp_path), str(times), how])
 
-    others = [start(20, "keep"), start(20, "forget")]
-    for _ in range(4):
+    others = [start(10, "keep"), start(10, "forget")]
+    for _ in range(2):
         victim = start(10_000, "forget")
         time.sleep(0.5 + rng.random())
         os.kill(victim.pid, signal.SIGKILL)
         victim.wait()
         assert index.rows(tmp_path) == expected
-    assert [process.wait(timeout=120) for process in others] == [0, 0]
+    assert [process.wait(timeout=600) for process in others] == [0, 0]
     assert index.rows(tmp_path) == expected

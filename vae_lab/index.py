@@ -44,9 +44,13 @@ def rows(path: Path) -> list[Row]:
         stamp, text = known.pop(name, ("", ""))
         if stamp != _stamp(seen.identity, text):
             text = _read(RunDirectory(Path(seen.folder)))
-            if seen.name and seen.changed < now - YOUNG:
-                learnt.append((name, _stamp(seen.identity, text), text))
-        found.append(_row(seen.folder, text, parse))
+            stamp = ""
+        row = _row(seen.folder, text, parse)
+        found.append(row)
+        if (
+            not stamp and seen.name and seen.changed < now - YOUNG and row["state"] != "damaged"
+        ):  # perhaps only unreadable
+            learnt.append((name, _stamp(seen.identity, text), text))
     if learnt or known:
         _remember(path / INDEX, learnt, known)
     return found
@@ -106,7 +110,7 @@ def _read(run: RunDirectory) -> str:
         "commit": environment.get("commit"),
         "error": next(iter(str(result.get("error") or "").splitlines()), None),
         **_mapping(result.get("metrics")),
-        **flatten({"timing": _mapping(result.get("timing"))}),
+        **flatten(_mapping(result.get("timing")), "timing."),
     }
     for key in ("seed", "study.name", "study.arm"):
         flat.pop(key, None)
@@ -127,7 +131,9 @@ def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
     """The content of `config.yaml` as JSON would hold it; empty if it is no such thing."""
-    import yaml
+    if not (run.path / CONFIG).exists():
+        return {}
+    import yaml  # where it is needed: few runs are without a result
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
     try:
@@ -168,6 +174,7 @@ def _code() -> int:
 
 
 _CREATE = "CREATE TABLE IF NOT EXISTS runs (name BLOB PRIMARY KEY, stamp TEXT, row TEXT)"
+_TROUBLE = (sqlite3.Error, ValueError)  # sqlite3's messages are no UTF-8 where they quote what is damaged
 _NOT_NOW = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -185,10 +192,7 @@ def _recall(file: Path) -> dict[bytes, tuple[str, str]]:
     try:
         with contextlib.closing(sqlite3.connect(file)) as db:
             return {name: (stamp, str(text)) for name, stamp, text in db.execute("SELECT name, stamp, row FROM runs")}
-    except (
-        sqlite3.Error,
-        ValueError,
-    ) as error:  # sqlite3's own messages are no UTF-8 where they quote a damaged schema
+    except _TROUBLE as error:
         _forget(file, error)
         return {}
 
@@ -201,7 +205,7 @@ def _remember(file: Path, learnt: Iterable[tuple[bytes, str, str]], gone: Iterab
             db.execute(_CREATE)
             db.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in gone])
             db.executemany("REPLACE INTO runs VALUES (?, ?, ?)", learnt)
-    except (sqlite3.Error, ValueError) as error:
+    except _TROUBLE as error:
         _forget(file, error)
 
 

@@ -67,7 +67,7 @@ def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None
             fitting.append(key)
     aligned = [_aligned(cells[key], widths[key], "/" in key) for key in fitting]
     lines = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
-    left_out = [key for key in columns if key not in fitting]
+    left_out = [title for key, title in columns.items() if key not in fitting]
     return [*lines, f"no room for {', '.join(left_out)}; --columns shows them"] if left_out else lines
 
 
