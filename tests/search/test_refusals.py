@@ -1,5 +1,6 @@
 """A mistake in a search is told in one line before the first run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,17 @@ from small_searches import Search
 from vae_lab.errors import RequestError
 from vae_lab.options import packaged
 from vae_lab.search.settings import checked, pruner_of, sampler_of
+from vae_lab.search.space import split
+from vae_lab.search.study import open_study, total
 
 DIM = "latent_dim=1,2"
 MISTAKES = [
     (["optimizer.lr=interval(-1,1)"], "optimizer.lr: -1.0 given; must be greater than 0"),
-    (["prior=normal,mixtur"], "prior=mixtur: no such option; allowed: mixture, normal (did you mean 'mixture'?)"),
-    (["latent_dim=interval(1,4)"], "latent_dim: 1.0 given; must be a valid integer"),
     (["optimizer.lr=tag(lg,interval(1e-3,1))"], "optimizer.lr=tag(lg,interval(1e-3,1)): lg: no such tag; allowed: log (did you mean 'log'?)"),
     ([], "hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16"),
     ([DIM, "hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial: Hydra has no such key; vae-lab train --cfg hydra shows those it has (did you mean 'hydra.sweeper.n_trials'?)"),
-    ([DIM, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: 0 given; must be greater than or equal to 1"),
+    (["prior=normal,mixtur"], "prior=mixtur: no such option; allowed: mixture, normal (did you mean 'mixture'?)"),
     ([DIM, "hydra/sweeper/sampler=tpee"], "hydra/sweeper/sampler=tpee: no such option; allowed: brute_force, gp, nsgaii, nsgaiii, random, tpe (did you mean 'tpe'?)"),
-    (["optimizer.lr=interval(0.1,1)", "hydra/sweeper/sampler=brute_force"], "optimizer.lr=interval(0.1,1): brute_force tries every point; an interval has too many (use a range)"),
 ]  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def test_a_mistaken_search_costs_one_line_and_no_run(words: list[str], text: str
 
 
 SETTINGS = [
+    (["hydra.sweeper.n_trials=0"], ["val/elbo"], "hydra.sweeper.n_trials: 0 given; must be greater than or equal to 1"),
     (["hydra.sweeper.study_name=a/b"], ["val/elbo"], "hydra.sweeper.study_name: 'a/b' given; must match pattern"),
     (["+hydra.sweeper.sampler.multi=true"], ["val/elbo"], "hydra.sweeper.sampler.multi: no such key; TPESampler has"),
     (["hydra/sweeper/pruner=percentile", "hydra.sweeper.pruner.percentile=101"], ["val/elbo"], "hydra.sweeper.pruner: PercentilePruner: Percentile must be between 0 and 100"),
@@ -71,19 +72,30 @@ def test_what_chooses_must_not_see_test(search: Search, in_tmp: Path) -> None:
     assert not list(in_tmp.glob("runs/*/*/config.yaml"))
 
 
+def test_a_grid_of_trials_must_be_finite() -> None:
+    settings, _ = checked(node("hydra/sweeper/sampler=brute_force"), ["val/elbo"])
+    assert total(settings, split(["a=1,2,3", "b=range(0,4)"])[1]) == 12
+    assert total(settings, split(["a=1,2,3", "b=range(0,9)"])[1]) == 20  # hydra.sweeper.n_trials
+    with pytest.raises(
+        RequestError, match=r"^a=interval\(0.1,1\): brute_force tries every point; an interval has too many"
+    ):
+        total(settings, split(["a=interval(0.1,1)"])[1])
+
+
 def test_another_search_of_the_same_name_is_refused(search: Search, in_tmp: Path) -> None:
     assert search(DIM, "hydra.sweeper.n_trials=1").code == 0
-    for words, text in [
-        (["latent_dim=1,2,3"], "latent_dim=1,2 for its space, not latent_dim=1,2,3"),
-        ([DIM, "seed=1"], "for its fixed settings, not"),
-        ([DIM, "optimized_metric=val/nll"], "val/elbo (maximize) for its objectives, not val/nll (minimize)"),
+    said = search(DIM, "seed=1")
+    assert said.code == 2
+    assert said.err.startswith("vae-lab: hydra.sweeper.study_name: quest is a search already, with ")
+    assert said.err.endswith("; give this one a name of its own (study.name=NAME)\n")
+    settings, _ = checked(node(), ["val/elbo"])
+    folder = in_tmp / "runs" / "quest"
+    for identity, text in [
+        ({"space": ["latent_dim=1,2,3"]}, "with latent_dim=1,2 for its space, not latent_dim=1,2,3"),
+        ({"objectives": ["val/nll (minimize)"]}, "with val/elbo (maximize) for its objectives, not val/nll (minimize)"),
     ]:
-        said = search(*words)
-        assert said.code == 2
-        assert text in said.err
-        assert said.err.endswith("give this one a name of its own (study.name=NAME)\n")
-    assert search(DIM, "hydra.sweeper.n_trials=1", "hydra.sweeper.study_name=other").code == 0
-    assert {path.parent.parent.name for path in in_tmp.glob("runs/*/*/result.json")} == {"quest", "other"}
+        with pytest.raises(RequestError, match=re.escape(text)):
+            open_study(settings, ["maximize"], folder, identity)
 
 
 OPTIONS = sorted(packaged("conf").glob("hydra/sweeper/*/*.yaml"))
