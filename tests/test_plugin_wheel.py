@@ -139,7 +139,7 @@ def test_the_wheel_ships_options_and_studies_and_nothing_else(wheels: list[Path]
         here = {f"vae_lab/_{folder}/{file.relative_to(ROOT / folder)}" for file in (ROOT / folder).rglob("*.yaml")}
         assert here
         assert here <= set(names)
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"vae_lab"}
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"vae_lab", "hydra_plugins"}
 
 
 def test_the_laws_pass_on_a_prior_of_somebody_else_s_and_its_settings_are_checked(site: Site) -> None:
