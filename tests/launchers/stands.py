@@ -184,7 +184,9 @@ def slurm_cluster() -> Iterator[dict[str, str]]:
         files = [f"--{what}={folder}/munge.{what.partition('-')[0]}" for what in ("key-file", "log-file", "pid-file")]
         with processes(folder) as start:
             socket_, seed = folder / "munge.socket", folder / "munge.seed"
-            munged = start("munged", "munged", "--foreground", "--force", f"--socket={socket_}", f"--seed-file={seed}", *files)
+            munged = start(
+                "munged", "munged", "--foreground", "--force", f"--socket={socket_}", f"--seed-file={seed}", *files
+            )
             wait_for(socket_.exists, munged)
             start("slurmctld", "slurmctld", "-D", **variables)
             slurmd = start("slurmd", "slurmd", "-D", "-N", host, **variables)

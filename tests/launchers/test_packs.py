@@ -86,15 +86,15 @@ def test_fail_fast_leaves_the_rest(engine: Engine, lab: Lab, faulty: list[str], 
     [
         (["hydra/launcher=rya"], "hydra/launcher=rya: no such option; allowed: basic, joblib, ray, submitit_slurm"),
         ([RAY, "hydra.launcher.runs_per_job=0"], "hydra.launcher.runs_per_job: 0 given; must be greater than or equal"),
-        slow([RAY, "+hydra.launcher.run_per_job=2"], "hydra.launcher.run_per_job: no such key; hydra.launcher has init"),
+        slow(
+            [RAY, "+hydra.launcher.run_per_job=2"], "hydra.launcher.run_per_job: no such key; hydra.launcher has init"
+        ),
         slow([RAY, "hydra.launcher.run_per_job=2"], "hydra.launcher.run_per_job: Hydra has no such key"),
         slow([SLURM, "hydra.launcher.timeout_min=1h"], "hydra.launcher.timeout_min: '1h' given"),
         ([SLURM], "hydra/launcher=submitit_slurm: no sbatch here; start it on a login node"),
     ],
 )
-def test_what_is_refused(
-    words: list[str], line: str, lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_refused(words: list[str], line: str, lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setenv("PATH", str(in_tmp))
     said = lab("train", "-m", *TINY, "seed=0,1", *words)
