@@ -46,11 +46,11 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def wait_for(ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come up in {seconds:.0f} s")
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args} did not come up: exit code {process.poll()}")
         time.sleep(0.2)
 
 
@@ -92,7 +92,7 @@ def ray_cluster(nodes: int = 2, cpus: int = 1) -> Iterator[dict[str, str]]:
 
     Each node is a `ray start` of its own, as it would be on another host. A token of its own keeps others out.
     """
-    (port,) = free_ports(1)
+    port, client_port = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as name:  # a socket's path has few letters to spend
         folder = Path(name)
         (folder / "token").write_text(secrets.token_hex(32))
@@ -101,14 +101,14 @@ def ray_cluster(nodes: int = 2, cpus: int = 1) -> Iterator[dict[str, str]]:
         variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
         size = [f"--num-cpus={cpus}", "--object-store-memory=80000000", "--block"]
         with processes(folder) as start:
-            head = ["--head", f"--port={port}", "--ray-client-server-port=0", "--include-dashboard=false"]
-            start("head", ray_program(), "start", *head, *size, f"--temp-dir={folder}", **variables)
+            head = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", "--include-dashboard=false"]
+            first = start("head", ray_program(), "start", *head, *size, f"--temp-dir={folder}", **variables)
             address = f"{own_address()}:{port}"
-            wait_for(lambda: _answers(address, variables), "the head of the Ray cluster")
+            wait_for(lambda: _answers(address, variables), first)
             for number in range(1, nodes):
                 start(f"node{number}", ray_program(), "start", f"--address={address}", *size, **variables)
             variables["RAY_ADDRESS"] = address
-            wait_for(lambda: _alive(variables) == nodes, "the second node of the Ray cluster")
+            wait_for(lambda: _alive(variables) == nodes, first)
             yield variables
 
 
@@ -184,11 +184,13 @@ def slurm_cluster() -> Iterator[dict[str, str]]:
         files = [f"--{what}={folder}/munge.{what.partition('-')[0]}" for what in ("key-file", "log-file", "pid-file")]
         with processes(folder) as start:
             socket_, seed = folder / "munge.socket", folder / "munge.seed"
-            start("munged", "munged", "--foreground", "--force", f"--socket={socket_}", f"--seed-file={seed}", *files)
-            wait_for(socket_.exists, "munged")
+            munged = start(
+                "munged", "munged", "--foreground", "--force", f"--socket={socket_}", f"--seed-file={seed}", *files
+            )
+            wait_for(socket_.exists, munged)
             start("slurmctld", "slurmctld", "-D", **variables)
-            start("slurmd", "slurmd", "-D", "-N", host, **variables)
-            wait_for(lambda: "idle" in _sinfo(variables), "the SLURM cluster")
+            slurmd = start("slurmd", "slurmd", "-D", "-N", host, **variables)
+            wait_for(lambda: "idle" in _sinfo(variables), slurmd)
             yield variables
 
 
