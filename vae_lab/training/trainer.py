@@ -7,6 +7,7 @@ import joblib
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Interval, MinLen
+from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
@@ -74,7 +75,7 @@ def trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         inference_mode=False,
-        enable_checkpointing=True,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in lightning.get("callbacks", [])),
         plugins=[CheckedCheckpointIO()],
         **lightning,
     )
