@@ -65,6 +65,7 @@ def prepared(asked: Request, resume: bool, ledger: Ledger | None = None, process
 
 
 def lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
+    trainer.precision_plugin.convert_module(module)  # now: weights that are restored first would be rounded
     data = functools.partial(asked.dataset.batches, device=trainer.strategy.root_device)
     train = data("train", asked.settings["batch_size"], seed=asked.settings["seed"], shuffle=True)
     val = data("val", VALIDATION_BATCH)

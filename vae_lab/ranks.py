@@ -25,7 +25,7 @@ from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.training.window import Diverged
 
 PATIENCE = 30.0
-"""Seconds for the first process to find out by itself that another is gone, and for that one to end after the run."""
+"""Seconds for the first process to find out by itself that another is gone."""
 
 
 class ProcessLost(RuntimeError):
@@ -107,8 +107,6 @@ def together(asked: Request, resume: bool) -> Iterator[Alone]:
                 if isinstance(error, Diverged):
                     raise
                 raise _explained(error, others) from error
-            for other in others:
-                other.wait(PATIENCE)
 
 
 def _explained(error: RuntimeError, others: Sequence[Other]) -> RuntimeError:

@@ -146,7 +146,7 @@ class Training(pl.LightningModule):
         if self._beside is None:
             loader: Any = self.trainer.train_dataloader
             self._beside = loader.beside("inner", counter)
-        return next(self._beside)
+        return self._in_precision(next(self._beside))
 
     def reset(self, name: str) -> None:
         """Returns a part of the model to the weights it was made with, and makes the optimiser forget it."""
@@ -159,7 +159,8 @@ class Training(pl.LightningModule):
 
     def mutual_information(self) -> float:
         """Of x and z under q over the validation split, nats."""
-        return self._processes.first(lambda: self._information(self.model, self.trainer.val_dataloaders))
+        batches = map(self._in_precision, cast(Iterable[Batch], self.trainer.val_dataloaders))
+        return self._processes.first(lambda: self._information(self.model, batches))
 
     def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
         """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
@@ -293,6 +294,7 @@ class Training(pl.LightningModule):
         self._trained = list(self.parameters())
         self._on_host = self.device.type == "cpu"
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
+        self._in_precision = getattr(self.trainer.precision_plugin, "convert_input", lambda batch: batch)
         self._scaler: Any = getattr(self.trainer.precision_plugin, "scaler", None)
         self._backward = self.manual_backward if self._scaler is not None else Tensor.backward
 

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Interval, MinLen
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
@@ -75,7 +76,7 @@ def trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         inference_mode=False,
-        enable_checkpointing=True,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in lightning.get("callbacks", [])),
         plugins=[CheckedCheckpointIO(), LightningEnvironment()],  # in a SLURM job too, a run is no task of several
         **lightning,
     )
