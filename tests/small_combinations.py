@@ -23,11 +23,11 @@ USUAL = {
     "bound": "elbo", "beta": "constant", "rate": "identity", "regularizer": "none", "inference": "amortized",
     "corruption": "none", "posterior": "diagonal",
 }  # fmt: skip
-KEPT = 0.7  # how often a group keeps its usual option: with free choice everywhere most draws break some rule
+KEPT = 0.65  # how often a group keeps its usual option: with free choice everywhere most draws break some rule
 GROUPS = {group: groups()[group] for group in DRAWN}
 RARE = {
     "trainer.accumulate_grad_batches=2": 0.05, "trainer.gradient_clip_val=1.0": 0.2, "optimizer=adamw": 0.1,
-    "scheduler=cosine": 0.1, "latent_dim=3": 0.1, "trainer=debug": 0.05, "callbacks=early_stopping": 0.05,
+    "scheduler=cosine": 0.1, "trainer=debug": 0.05, "callbacks=early_stopping": 0.05,
 }  # fmt: skip
 SMALL = ["dataset=digits", "latent_dim=4", "batch_size=32", "trainer.max_steps=20"]
 REAL = ["dataset=linear_gaussian", "dataset.train_size=200", "dataset.val_size=50", "dataset.test_size=50"]
@@ -38,11 +38,17 @@ def drawn(rng: random.Random) -> list[str]:
     chosen = {group: USUAL[group] if rng.random() < KEPT else rng.choice(options) for group, options in GROUPS.items()}
     if rng.random() < 0.3:  # several at once, where a group is a list
         chosen["regularizer"] = "[" + ",".join(rng.sample(sorted({*GROUPS["regularizer"]} - {"none"}), 2)) + "]"
+    vectors = "diagonal" in (chosen["encoder"], chosen["decoder"])  # of as many coordinates as latents
+    if rng.random() < 0.9:  # else the likelihood may not fit the data
+        binary = not vectors and chosen["likelihood"] in ("bernoulli", "gaussian")
+        chosen["likelihood"] = "gaussian" if vectors and chosen["likelihood"] == "bernoulli" else chosen["likelihood"]
+    else:
+        binary = rng.random() < 0.5
     words = [f"{group}={option}" for group, option in chosen.items()]
     words += [word for word, chance in RARE.items() if rng.random() < chance]
-    if "diagonal" in (chosen["encoder"], chosen["decoder"]):  # for vectors of as many coordinates as latents
+    if vectors:
         return [*REAL, "latent_dim=5", "batch_size=32", "trainer.max_steps=20", *words]
-    return [*SMALL, *([] if rng.random() < 0.8 else ["dataset.binarization=none"]), *words]
+    return [*SMALL, *([] if binary else ["dataset.binarization=none"]), *words]
 
 
 class _Optimizer:
@@ -67,9 +73,10 @@ class Steps:
             is_last_batch=False, loggers=[], log_every_n_steps=10**6, train_dataloader=self.batches,
             val_dataloaders=validation, precision_plugin=None, current_epoch=0,
         )  # fmt: skip
-        optimizer = module.configure_optimizers()
+        made = module.configure_optimizers()
+        (optimizer,), (scheduler,) = made if isinstance(made, tuple) else ([made], [None])
         module.optimizers = lambda: _Optimizer(optimizer)
-        module.lr_schedulers = lambda: None
+        module.lr_schedulers = lambda: scheduler
         module.on_train_start()
 
     def take(self, updates: int) -> None:
