@@ -182,7 +182,7 @@ KEYS = [
     ),
     ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear"),
     ("bound=iwae bound.K=5", "bound.K: no such key; bound=iwae has samples"),
-    ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has std"),
+    ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has sd"),
     ("mitigation=infovae regularizer.mmd.scal=3", "regularizer.mmd.scal: no such key; regularizer.mmd has alpha, kernel, scale, width (did you mean 'scale'?)"),
     ("mitigation=free_bits mitigation.nats=1", "mitigation.nats: a preset has no keys of its own (did you mean 'rate.nats'?)"),
     ("regularizer=mmd regularizer.mmd.kernel=IMQ", "regularizer.mmd.kernel: 'IMQ' given; must be one of rbf, imq (did you mean 'imq'?)"),
