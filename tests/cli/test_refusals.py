@@ -180,7 +180,7 @@ KEYS = [
         "mitigation=free_bits rate.nat=1",
         "rate.nat: no such key; rate=free_bits (set by mitigation=free_bits) has granularity, group_size, nats, reduction (did you mean 'nats'?)",
     ),
-    ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear"),
+    ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear or pi"),
     ("bound=iwae bound.K=5", "bound.K: no such key; bound=iwae has samples"),
     ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has sd"),
     ("mitigation=infovae regularizer.mmd.scal=3", "regularizer.mmd.scal: no such key; regularizer.mmd has alpha, kernel, scale, width (did you mean 'scale'?)"),
