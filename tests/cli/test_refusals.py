@@ -203,7 +203,7 @@ KEYS = [
 DISPLACED = [
     ("mitigation=geco beta=linear", "mitigation=geco sets beta=geco; beta=linear takes its place"),
     ("mitigation=infovae regularizer=dip", "mitigation=infovae sets regularizer=mmd; regularizer=dip takes its place"),
-    ("mitigation=[geco,free_bits] rate=hinge", "mitigation=free_bits sets rate=free_bits; rate=hinge takes its place"),
+    ("mitigation=[batchnorm_mean,free_bits] rate=identity", "mitigation=free_bits sets rate=free_bits; rate=identity takes its place"),
 ]
 
 ALLOWED = [
