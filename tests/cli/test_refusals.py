@@ -180,9 +180,9 @@ KEYS = [
         "mitigation=free_bits rate.nat=1",
         "rate.nat: no such key; rate=free_bits (set by mitigation=free_bits) has granularity, group_size, nats, reduction (did you mean 'nats'?)",
     ),
-    ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear"),
+    ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear or pi"),
     ("bound=iwae bound.K=5", "bound.K: no such key; bound=iwae has samples"),
-    ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has std"),
+    ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has sd"),
     ("mitigation=infovae regularizer.mmd.scal=3", "regularizer.mmd.scal: no such key; regularizer.mmd has alpha, kernel, scale, width (did you mean 'scale'?)"),
     ("mitigation=free_bits mitigation.nats=1", "mitigation.nats: a preset has no keys of its own (did you mean 'rate.nats'?)"),
     ("regularizer=mmd regularizer.mmd.kernel=IMQ", "regularizer.mmd.kernel: 'IMQ' given; must be one of rbf, imq (did you mean 'imq'?)"),
@@ -203,7 +203,10 @@ KEYS = [
 DISPLACED = [
     ("mitigation=geco beta=linear", "mitigation=geco sets beta=geco; beta=linear takes its place"),
     ("mitigation=infovae regularizer=dip", "mitigation=infovae sets regularizer=mmd; regularizer=dip takes its place"),
-    ("mitigation=[geco,free_bits] rate=hinge", "mitigation=free_bits sets rate=free_bits; rate=hinge takes its place"),
+    (
+        "mitigation=[batchnorm_mean,free_bits] rate=identity",
+        "mitigation=free_bits sets rate=free_bits; rate=identity takes its place",
+    ),
 ]
 
 ALLOWED = [
