@@ -49,8 +49,11 @@ def test_intervals_found_together_are_those_found_one_by_one() -> None:
     values = [list(rng.normal(size=n)) for n in (12, 3, 12, 10)] + [[1.0] * 12]
     together = [summarize(v) for v in values]
     prepare_intervals(together)
-    assert [found.interval for found in together[:2]] == [mean_interval(values[0]), mean_interval(values[1])]
-    assert all(found.interval is not None for found in together)
+    for found, alone in zip(together, map(mean_interval, values), strict=True):
+        assert found.interval is not None
+        assert alone is not None
+        assert found.interval[:2] == pytest.approx(alone[:2], abs=1e-12)
+        assert found.interval.method == alone.method
     assert together[-1].interval == (1.0, 1.0, "t")
 
 

@@ -247,6 +247,6 @@ class Study:
         """Every metric of any run, in the order in which the runs have them."""
         return list(dict.fromkeys(name for row in self.rows for name in row.metrics))
 
-    @property
+    @cached_property
     def over_names(self) -> list[str]:
         return list(dict.fromkeys(name for row in self.rows for name in row.over))
