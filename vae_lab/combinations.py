@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import joblib
+
 from vae_lab.build import Node, locate, targets
 from vae_lab.options import option_of
-from vae_lab.training.trainer import processes_of
+from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import Traits
 
 FREE = frozenset(
@@ -54,7 +56,17 @@ def cautions(settings: Node) -> list[str]:
     for key, node in targets(settings):
         caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
         told += [f"{key}={option_name(key, node)}: {caution}"] if caution else []
-    return told
+    return told + _crowded(settings)
+
+
+def _crowded(settings: Node) -> list[str]:
+    """Processes that wait for each other."""
+    trainer, threads, cores = settings["trainer"], settings["threads"], joblib.cpu_count()
+    devices = trainer.get("devices", 1)
+    wanted = processes_of(devices) * threads
+    if processes_of(devices) == 1 or wanted <= cores or device_of(trainer["accelerator"]).type != "cpu":
+        return []
+    return [f"trainer.devices={devices}: {wanted} threads in all will wait for each other on {cores} cores"]
 
 
 def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:

@@ -15,14 +15,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import torch.distributed as dist
+
 from vae_lab.request import Request
 from vae_lab.training.processes import ALONE, Alone, joined
 from vae_lab.training.trainer import device_of, processes_of
-from vae_lab.training.window import Diverged
 
 PATIENCE = 30.0
 """Seconds for the first process to find out by itself that another is gone."""
@@ -104,14 +106,20 @@ def together(asked: Request, resume: bool) -> Iterator[Alone]:
             try:
                 yield ranks
             except RuntimeError as error:
-                if isinstance(error, Diverged):
+                if not _lost_connection(error):
                     raise
                 raise _explained(error, others) from error
 
 
+def _lost_connection(error: RuntimeError) -> bool:
+    """Whether an exchange between processes has failed: gloo has no type of error for that."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
 def _explained(error: RuntimeError, others: Sequence[Other]) -> RuntimeError:
-    """The loss of another process, if that is what an error came from; one that was killed before one that failed."""
-    codes = {other: other.wait(2.0) for other in others}
+    """The loss of another process, of one that was killed before one that failed; the error itself if all are there."""
+    deadline = time.monotonic() + PATIENCE / 3
+    codes = {other: other.wait(max(0.0, deadline - time.monotonic())) for other in others}
     gone = sorted((other for other, code in codes.items() if code), key=lambda other: codes[other] or 0)
     for other in gone:
         logging.getLogger(__name__).error("%s\n%s", other.epitaph(), other.said())

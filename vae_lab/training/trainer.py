@@ -1,9 +1,7 @@
 """Lightning's Trainer with the bounds of its usual arguments stated."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import joblib
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Interval, MinLen
@@ -82,16 +80,6 @@ def trainer(
     )
 
 
-def _caution(settings: Mapping[str, Any]) -> str | None:
-    """More processes than cores wait for each other."""
-    node, cores = settings["trainer"], joblib.cpu_count()
-    wanted = processes_of(node.get("devices", 1)) * settings["threads"]
-    if wanted <= max(cores, settings["threads"]) or device_of(node["accelerator"]).type != "cpu":
-        return None
-    return f"its processes have {wanted} threads together, and wait for each other on {cores} cores"
-
-
-trainer.caution = _caution  # type: ignore[attr-defined]
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
 trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
 
