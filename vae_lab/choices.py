@@ -148,7 +148,7 @@ def no_such_option(group: str, option: str, known: Sequence[str], further: str =
     if option == "null" and "none" in known:
         hint = did_you_mean(["none"])
     else:
-        hint = nearest(option, known, 0.75) or did_you_mean(options_saying(group, option)) or nearest(option, known)
+        hint = did_you_mean(options_saying(group, option)) or nearest(option, known)
     return f"{group}={option}: no such option; allowed: {listed(known)}{further}{hint}"
 
 

@@ -312,9 +312,10 @@ def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
 
 
 def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
-    """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
+    """The option of a group that the running job of these overrides chose, also by way of an arm; outside it what they
+    say."""
     config = HydraConfig.instance().cfg
-    if config is not None:
+    if config is not None and set(overrides) <= set(HydraConfig.get().overrides.task):
         return str(HydraConfig.get().runtime.choices[group])
     return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
 

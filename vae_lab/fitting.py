@@ -113,8 +113,9 @@ def built(asked: Request) -> Request:
     except (ValueError, TypeError, RuntimeError) as error:
         raise RequestError(f"{asked.label}: cannot be built: {str(error).splitlines()[0]}") from error
     updates = updates_of(asked.settings, asked.dataset.spec())
-    settled = max(module.objective.settled, module.inference.settled)
-    late = [f"the weights settle at update {settled}, and the run ends at {updates}"] * (settled > updates)
+    weights, stages = module.objective.settled, module.inference.settled
+    late = [f"the weight of the rate settles at update {weights}, and the run ends at {updates}"] * (weights > updates)
+    late += [f"the last stage begins at update {stages}, and the run ends at {updates}"] * (stages >= updates)
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters)
 

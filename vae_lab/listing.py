@@ -9,7 +9,7 @@ from typing import Any
 from vae_lab import index
 from vae_lab.index import Row
 
-TITLES = {"test/elbo": "elbo", "test/rate": "rate", "test/active_units": "active"}
+TITLES = {"test/elbo": "elbo", "test/nll": "nll", "test/rate": "rate", "test/active_units": "active"}
 """The figures that are always shown, each with the title of its column."""
 
 
@@ -39,10 +39,12 @@ _NOT_SETTINGS = ("signature", "study", "arm", "seed", "state", "path", "override
 
 def columns_of(rows: Sequence[Row], asked: Iterable[str] = ()) -> dict[str, str]:
     """What `vae-lab ls` shows, key to title: who the run is, its state and figures, the keys that were asked for, and what
-    differs."""
+    differs: settings between the arms of a study, the words that were typed between other runs."""
     varying = differing(rows)
     names = ["signature", *(key for key in ("study", "arm", "seed") if key in varying), "state"]
     settings = [key for key in varying if key not in _NOT_SETTINGS and not key.startswith(("evaluation.", "timing."))]
+    if "overrides" in varying and "arm" not in varying:
+        settings = ["overrides"]
     return {key: TITLES.get(key) or short(key) for key in (*names, *TITLES, *asked, *settings)}
 
 
@@ -81,7 +83,7 @@ def shown(key: str, value: Any) -> str:
         return "-"
     if isinstance(value, float) and ("/" in key or key.startswith("timing.")):
         return f"{value:.2f}".removesuffix(".00")
-    text = "" if value is None else str(value)
+    text = "" if value is None else " ".join(value) if key == "overrides" else str(value)
     text = text.rpartition(".")[2] if text.startswith("vae_lab.") else text
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 

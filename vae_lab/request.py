@@ -39,8 +39,10 @@ class Request:
 
     @property
     def label(self) -> str:
-        arm = self.settings["study"].get("arm") or self.directory.signature
-        return f"{arm} seed={self.settings['seed']}"
+        """Its arm and seed; outside a study the words that were typed, as far as they fit on a line."""
+        typed = " ".join(word for word in self.settings.get("overrides", []) if not word.startswith("seed="))
+        name = self.settings["study"].get("arm") or (typed if 0 < len(typed) <= 60 else self.directory.signature)
+        return f"{name} seed={self.settings['seed']}"
 
     @property
     def evaluation(self) -> Evaluation:

@@ -15,7 +15,7 @@ USAGE = "vae-lab: a laboratory for variational autoencoders\n"
 MISTAKES = [
     (
         "trian",
-        "trian: no such command; there are check, evaluate, ls, options, report, study, train (did you mean 'train'?)",
+        "trian: no such command; there are check, evaluate, ls, options, report, study, sweep-yaml, train (did you mean 'train'?)",
     ),
     ("study", "study: which one? There are collapse_digits, collapse_mitigations, linear_truth"),
     ("study nosuch", "nosuch: no such study; there are collapse_digits, collapse_mitigations, linear_truth"),
@@ -23,7 +23,10 @@ MISTAKES = [
         "study colapse_digits",
         "colapse_digits: no such study; there are collapse_digits, collapse_mitigations, linear_truth (did you mean 'collapse_digits'?)",
     ),
-    ("study collapse_digits --cfg job", "study: takes overrides, --config-dir and --dry-run, no other flag"),
+    (
+        "study collapse_digits --cfg job",
+        "study: takes overrides, --config-dir, --dry-run and --retry-failed, no other flag",
+    ),
     ("report", "report: which folder? vae-lab report runs/STUDY"),
     ("report /nowhere", "report: /nowhere is no folder of runs"),
     ("report .", ".: no runs in it"),
@@ -96,7 +99,7 @@ def test_a_run_from_nothing_to_a_second_evaluation(lab: Lab, in_tmp: Path) -> No
     assert yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()) == [*TINY, "optimized_metric=test/elbo"]
 
     ls = lab("ls").out.splitlines()
-    assert ls[0].split() == ["signature", "state", "elbo", "rate", "active"]
+    assert ls[0].split() == ["signature", "state", "elbo", "nll", "rate", "active"]
     assert ls[1].split()[:2] == [name, "completed"]
 
     said = lab("evaluate", path, "evaluation.nll_samples=50")
@@ -130,10 +133,10 @@ def finished(a_run: Path, in_tmp: Path) -> Path:
     ("words", "text"),
     [
         ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be a whole number, at least 1"),
-        ("evaluation.nll_sample=3", "evaluation.nll_sample: no such key; evaluation has"),
+        ("evaluation.nll_sample=3", "evaluation.nll_sample: no such key; evaluation=default has"),
         ("seed=1", "seed: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train"),
         ("evaluation=3", "evaluation: evaluate takes evaluation.*"),
-        ("dataset.root=/x", "dataset.root: the chosen dataset has no such key; it belongs to"),
+        ("dataset.root=/x", "dataset.root: dataset=linear_gaussian has no such key; it belongs to"),
         ("evaluation.checkpoint=best", "best.ckpt is not there"),
     ],
 )
@@ -162,7 +165,7 @@ def test_evaluate_refuses_other_data(lab: Lab, in_tmp: Path) -> None:
 
     x = np.random.default_rng(0).random((60, 4))
     np.save("x.npy", x)
-    words = [word for word in TINY if not word.startswith("dataset")]
+    words = [word for word in TINY if not word.startswith(("dataset", "batch_size"))]
     lab("train", *words, "dataset=arrays", "dataset.path=x.npy", "batch_size=10")
     (run,) = in_tmp.glob("runs/solo/*")
     np.save("moved.npy", x)

@@ -40,7 +40,7 @@ def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> d
     process, seen = start(folder, *WORDS), {}
     every = STEPS * RUNS // (kills + 2)  # so that all kills fall within the study
     for _ in range(kills):
-        deadline, due = time.monotonic() + 200, updates(folder) + chance.randint(1, every)
+        deadline, due = time.monotonic() + 600, updates(folder) + chance.randint(1, every)
         while updates(folder) < due:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline

@@ -29,7 +29,7 @@ REFUSED_POINTS = [
     (STUDY.replace("latent_dim", "latent_dims"), "plain: latent_dims: no such key or group; groups: "),
     (STUDY.replace("mitigation: none", "optimizer.lr: -1"), "plain: optimizer.lr: -1 given; must be a number, above 0"),
     (STUDY.replace("mitigation: none", "mitigatoin: none"), "plain: mitigatoin: no such key or group; groups: "),
-    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends: no such key; beta=linear (set by mitigation=kl_annealing) has delay, end, start, warmup"),
+    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends (set by arm=annealed-1.0): no such key; beta=linear has delay, end, start, warmup"),
     (STUDY.replace("  - override /encoder: linear", "  - override /encoder: lin"), "encoder=lin: no such option; allowed: "),
     (STUDY.replace("over: {seed", "over: {sed"), "sed: no such key or group; groups: "),
 ]  # fmt: skip
@@ -61,7 +61,9 @@ def test_the_line_it_stands_for(lab: Lab, small: Path) -> None:
     line, *cells, total = said.out.splitlines()
     assert line == "vae-lab train -m experiment=small arm=plain,annealed-1.0,annealed-0.5 seed=0,1"
     assert [cell.split()[1:] for cell in cells] == [
-        ["new", arm, f"seed={seed}"] for arm in ("plain", "annealed-1.0", "annealed-0.5") for seed in (0, 1)
+        ["new", arm, f"seed={seed}", "39", "parameters"]
+        for arm in ("plain", "annealed-1.0", "annealed-0.5")
+        for seed in (0, 1)
     ]
     assert total == "6 cells, 0 done"
     assert not Path("runs").exists()
@@ -75,7 +77,9 @@ def test_what_a_person_overrides_replaces_what_is_crossed(lab: Lab, small: Path)
     said = lab("study", "small", "seed=5", "arm=plain", "latent_dim=2,3", "--dry-run")
     line, *cells, _ = said.out.splitlines()
     assert line == "vae-lab train -m experiment=small seed=5 arm=plain latent_dim=2,3"
-    assert [cell.split()[2:] for cell in cells] == [["plain", f"latent_dim={n}", "seed=5"] for n in (2, 3)]
+    assert [cell.split()[2:-1] for cell in cells] == [
+        ["plain", f"latent_dim={n}", "seed=5", size] for n, size in ((2, "39"), (3, "55"))
+    ]
 
 
 def test_a_study_of_ones_own_goes_before_one_that_ships(in_tmp: Path) -> None:

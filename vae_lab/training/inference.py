@@ -237,11 +237,6 @@ class TwoStage(Amortized):
     def __init__(self, total_updates: int, pretrain: Updates = 0.25) -> None:
         super().__init__()
         self.settled = updates(pretrain, total_updates)
-        if self.settled >= total_updates:
-            raise ValueError(
-                f"inference.pretrain: {pretrain} given; the run has {total_updates} updates, and its second stage would "
-                "never begin"
-            )
 
     def rate_weight(self, t: int) -> float:
         return 0.0 if t < self.settled else 1.0
