@@ -148,7 +148,8 @@ def no_such_option(group: str, option: str, known: Sequence[str], further: str =
     if option == "null" and "none" in known:
         hint = did_you_mean(["none"])
     else:
-        hint = did_you_mean(options_saying(group, option)) or nearest(option, known)
+        same = [name for name in known if name.lower() == option.lower()]
+        hint = did_you_mean(same or options_saying(group, option)) or nearest(option, known)
     return f"{group}={option}: no such option; allowed: {listed(known)}{further}{hint}"
 
 

@@ -78,7 +78,7 @@ def test_what_a_person_overrides_replaces_what_is_crossed(lab: Lab, small: Path)
     line, *cells, _ = said.out.splitlines()
     assert line == "vae-lab train -m experiment=small seed=5 arm=plain latent_dim=2,3"
     assert [cell.split()[2:-1] for cell in cells] == [
-        ["plain", f"latent_dim={n}", "seed=5", size] for n, size in ((2, "39"), (3, "55"))
+        ["plain", f"latent_dim={n}", "seed=5", size] for n, size in ((2, "39"), (3, "56"))
     ]
 
 
