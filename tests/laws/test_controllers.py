@@ -111,7 +111,7 @@ def test_soft_free_bits_by_hand() -> None:
 
 # ---- the loop, closed: a model that follows its weight slowly and is seen in batches
 
-EIGENVALUES = torch.logspace(1, -1.5, 20, dtype=torch.float64)
+EIGENVALUES = torch.logspace(0.7, -1.8, 20, dtype=torch.float64)  # a natural rate of 2.5 nats
 FOLLOWS = 30  # updates until a model has done most of what a new weight asks for
 
 
