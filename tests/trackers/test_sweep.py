@@ -64,7 +64,7 @@ def test_the_file_holds_the_studys_own_grid(in_tmp: Path, capfd: pytest.CaptureF
     assert lists == {
         "arm": ["plain", "annealed-0.5"],
         "seed": [3],
-        "dataset.rotate": ["true", "false"],
+        "dataset.rotate": [True, False],
         "optimizer.betas": ["[0.9,0.999]", "[0.5,0.9]"],
     }
     signatures = set()
