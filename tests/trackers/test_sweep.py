@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from vae_lab import compose
 from vae_lab.cli import main
 from vae_lab.request import request
 from vae_lab.training.wandb_run import records
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of W&B's own imports
 
 KEY = "0" * 40  # of nobody
 
@@ -39,8 +42,10 @@ def wandb(folder: Path, address: str, *words: str) -> Said:
 
 def command(capfd: pytest.CaptureFixture[str], *words: str) -> Said:
     capfd.readouterr()
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
         main(["sweep-yaml", *words])
+    signal.signal(signal.SIGTERM, before)
     return Said(end.value.code, *capfd.readouterr())  # type: ignore[arg-type]
 
 
@@ -59,7 +64,7 @@ def test_the_file_holds_the_studys_own_grid(in_tmp: Path, capfd: pytest.CaptureF
     assert lists == {
         "arm": ["plain", "annealed-0.5"],
         "seed": [3],
-        "dataset.rotate": ["true", "false"],
+        "dataset.rotate": [True, False],
         "optimizer.betas": ["[0.9,0.999]", "[0.5,0.9]"],
     }
     signatures = set()

@@ -72,7 +72,7 @@ def _parameters(words: list[str], crossed: set[str]) -> tuple[dict[str, Any], li
 
 
 def _value(text: str) -> Any:
-    """A value such that W&B writes it back as it is on the command line: a number, or else its text."""
+    """A value such that W&B writes it back as it is on the command line: a number or a boolean, or else its text."""
     import yaml
 
     value = yaml.safe_load(text)
