@@ -67,6 +67,7 @@ const charts = (() => {
   const extents = (state, { seeds, means, paths }) => {
     const all = [...seeds, ...means, ...paths], bright = all.filter((row) => row.rank > 1);
     const rows = state.fit && bright.length ? bright : all;
+    if (!rows.length) return [[0, 1], [0, 1]];
     return [domain(rows.map((row) => row.x)), domain(rows.map((row) => row.y))];
   };
 
