@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,10 @@ class Row:
         series and keeps none."""
         points: dict[int, float] = {}
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            for line in (self.run.path / store.HISTORY).read_text(encoding="utf-8").splitlines():
-                if ",val/elbo," in line:
-                    with contextlib.suppress(ValueError):
-                        step, _, _, value = line.split(",")
-                        points[int(step)] = float(value)
+            parts = (self.run.path / store.HISTORY).read_text(encoding="utf-8").split(",val/elbo,")
+            for before, after in pairwise(parts):  # lines of step, epoch, name, value
+                with contextlib.suppress(ValueError):
+                    points[int(before.rpartition("\n")[2].partition(",")[0])] = float(after.partition("\n")[0])
         points = {step: value for step, value in points.items() if math.isfinite(value)}
         return trend(sorted(points), [points[step] for step in sorted(points)])
 

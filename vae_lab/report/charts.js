@@ -67,6 +67,7 @@ const charts = (() => {
   const extents = (state, { seeds, means, paths }) => {
     const all = [...seeds, ...means, ...paths], bright = all.filter((row) => row.rank > 1);
     const rows = state.fit && bright.length ? bright : all;
+    if (!rows.length) return [[0, 1], [0, 1]];
     return [domain(rows.map((row) => row.x)), domain(rows.map((row) => row.y))];
   };
 
@@ -145,7 +146,7 @@ const charts = (() => {
     return { width: Math.max(120, width - Math.max(110, width * 0.28) - 20), autosize: { type: "pad" }, height: { step: rows.length > 30 ? 16 : 22 }, layer: [
       { data: { values: reference }, mark: { type: "rule", color: "#000", strokeDash: [3, 3], strokeWidth: 0.8 }, encoding: { x: x("mean") } },
       { data: { values: seeds }, mark: { type: "tick", thickness: 1.5, size: 9 }, encoding: { y, x: x("value"), color: plain("color"), tooltip: [{ field: "arm" }, { field: "seed", title: "run" }, number("value", name)] } },
-      { data: { values: rows.filter((row) => row.low !== null) }, mark: { type: "rule", strokeWidth: 1.6 }, encoding: { y, x: x("low"), x2: { field: "high" }, color: plain("color"), tooltip } },
+      ...(rows.some((row) => row.low !== null) ? [{ data: { values: rows.filter((row) => row.low !== null) }, mark: { type: "rule", strokeWidth: 1.6 }, encoding: { y, x: x("low"), x2: { field: "high" }, color: plain("color"), tooltip } }] : []),
       { data: { values: rows }, mark: { type: "point", filled: true, size: 70, opacity: 1 }, encoding: { y, x: x("mean"), color: plain("color"), shape: plain("shape"), tooltip } },
     ] };
   }
@@ -173,7 +174,7 @@ const charts = (() => {
     const dash = { field: "dash", type: "nominal", scale: null, legend: null };
     if (!lines.length) return null;
     return { width, height: Math.min(380, Math.max(280, width * 0.5)), data: { values: byRank(lines) }, layer: [
-      { transform: [{ filter: "datum.rank > 1 && isValid(datum.high)" }], mark: { type: "area", opacity: 0.16, clip: true }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail, color: plain("color") } },
+      ...(lines.some((row) => row.rank > 1 && row.low !== undefined) ? [{ transform: [{ filter: "datum.rank > 1 && isValid(datum.high)" }], mark: { type: "area", opacity: 0.16, clip: true }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, detail, color: plain("color") } }] : []),
       { transform: [{ filter: "datum.rank === 1" }], mark: { type: "line", strokeWidth: 1, opacity: 0.7, clip: true }, encoding: { x, y, detail, color: plain("color") } },
       { transform: [{ filter: "datum.rank > 1" }], mark: { type: "line", strokeWidth: 1.8, clip: true }, encoding: { x, y, detail, color: plain("color"), strokeDash: dash } },
       { mark: { type: "point", size: 60, opacity: 0, clip: true }, encoding: { x, y, tooltip: [{ field: "arm" }, number("step", "update", "d"), number("mean", name), number("low", "lowest seed"), number("high", "highest seed"), number("n", "n", "d")] } },

@@ -65,7 +65,7 @@
       const chip = Object.assign(document.createElement("span"), { className: "chip" });
       const dot = Object.assign(document.createElement("span"), { className: "dot" });
       dot.style.background = charts.look(data, state, i).color;
-      chip.append(dot, data.arms[i].name);
+      chip.append(dot, `${data.arms[i].name} `);
       return chip;
     }));
   }
@@ -145,8 +145,8 @@
   function controls() {
     const arms = data.arms.map((arm, i) => [i, arm.name]), metrics = Object.keys(data.metrics).map((name) => [name, name]);
     if (!Object.keys(state.slots).length && !state.open) atFirst().forEach((arm, slot) => { state.slots[arm] = slot; });
-    if (find("metric")) state.metric = fill(find("metric"), metrics, state.metric ?? "test/elbo");
-    if (find("curve")) state.curve = fill(find("curve"), Object.keys(data.curve_names).map((name) => [name, name]), state.curve ?? "val/elbo");
+    if (find("metric")) state.metric = fill(find("metric"), metrics, state.metric || "test/elbo");
+    if (find("curve")) state.curve = fill(find("curve"), Object.keys(data.curve_names).map((name) => [name, name]), state.curve || "val/elbo");
     if (find("rates-arm")) state.rates = +fill(find("rates-arm"), arms.filter(([i]) => data.rates[charts.cellOf(state, i)]), state.rates || (atFirst()[0] ?? 0));
     listen("metric", (node) => { state.metric = node.value; });
     listen("curve", (node) => { state.curve = node.value; });

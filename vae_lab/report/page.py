@@ -72,7 +72,7 @@ def render(report: "Report") -> str:
     shown = Shown(study, report.comparisons)
     data = embed(shown, report.live)
     missing = [row for row in study.missing if not (report.live and row.status in ("new", "running"))]
-    charted = bool(data["runs"]["cell"] or data["partial"])
+    charted = bool(data["runs"]["cell"] or report.live)
     scripts = [drawing_library(), *((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
     return _template().render(
         study=study,
