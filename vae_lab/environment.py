@@ -10,10 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from vae_lab.training.trainer import device_of
-
 
 @functools.cache
 def code_version() -> dict[str, str | None]:
@@ -30,12 +26,18 @@ def code_version() -> dict[str, str | None]:
 
 
 def _device_name(accelerator: Any) -> str:
+    import torch
+
+    from vae_lab.training.trainer import device_of
+
     device = device_of(accelerator)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The record that goes into `result.json`."""
+    import torch  # not with this file: `vae-lab ls` asks for the version alone
+
     return {
         **code_version(),
         "python": platform.python_version(),

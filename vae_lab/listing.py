@@ -1,122 +1,103 @@
 """Runs as rows: for `vae-lab ls`, and for a person's own analysis."""
 
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-from rich.table import Table
+from vae_lab import index
+from vae_lab.index import Row
 
-from vae_lab.environment import code_version
-from vae_lab.store import CONFIG, Damaged, RunDirectory, find_runs
-
-_SHOWN = {"test/elbo": "elbo", "test/rate": "rate", "test/active_units": "active"}
+TITLES = {"test/elbo": "elbo", "test/rate": "rate", "test/active_units": "active"}
+"""The figures that are always shown, each with the title of its column."""
 
 
 def results(path: str | Path) -> list[dict[str, Any]]:
-    """One flat row a run at or below `path`: signature, study, arm, seed, state, path, commit, every metric, and every
-    setting by its dotted key. `pandas.DataFrame(vae_lab.results("runs"))` makes a data frame of it."""
-    return [_row(run) for run in find_runs(Path(path))]
+    """One flat row a run at or below `path`: signature, study, arm, seed, state, path, version, commit, error, every metric,
+    the timing, and every setting by its dotted key. `pandas.DataFrame(vae_lab.results("runs"))` makes a data frame of it."""
+    return index.rows(Path(path))
 
 
-def _row(run: RunDirectory) -> dict[str, Any]:
-    state = run.state()
-    try:
-        result = run.result() or {}
-    except Damaged:
-        result = {}
-    settings = result.get("settings") or _settings(run)
-    return {
-        "signature": run.signature,
-        "study": settings.get("study", {}).get("name"),
-        "arm": settings.get("study", {}).get("arm"),
-        "seed": settings.get("seed"),
-        "state": state,
-        "path": str(run.path),
-        "version": result.get("environment", {}).get("vae_lab"),
-        "commit": result.get("environment", {}).get("commit"),
-        **result.get("metrics", {}),
-        **{key: value for key, value in flatten(settings).items() if key not in ("seed", "study.name", "study.arm")},
-    }
+def keys_of(rows: Iterable[Row]) -> list[str]:
+    """Every key of any row, in the order in which they appear."""
+    return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def _settings(run: RunDirectory) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load((run.path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def differing(rows: Sequence[Row]) -> list[str]:
+    """The keys, metrics left out, whose values are not the same in every row, in the order in which they appear."""
+    return [key for key in keys_of(rows) if "/" not in key and _differs([row.get(key) for row in rows])]
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key.
-
-    Example:
-        >>> flatten({"rate": {"nats": 0.1}, "seed": 0})
-        {'rate.nats': 0.1, 'seed': 0}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _differs(values: list[Any]) -> bool:
+    first = values[0]
+    return any(value is not first and repr(value) != repr(first) for value in values)
 
 
-def differing(rows: list[dict[str, Any]]) -> list[str]:
-    """The settings that are not the same in every row, in the order in which they appear."""
-    keys = {key: None for row in rows for key in row if "/" not in key}
-    return [key for key in keys if len({repr(row.get(key)) for row in rows}) > 1]
+_NOT_SETTINGS = ("signature", "study", "arm", "seed", "state", "path", "overrides", "version", "error")
 
 
-_NOT_SETTINGS = {"signature", "study", "arm", "seed", "state", "path", "overrides", "version"}
-
-
-def print_runs(folder: Path) -> None:
-    """One line a run, with only the columns that differ."""
-    rows = results(folder)
-    if not rows:
-        print(f"no runs in {folder}")
-        return
+def columns_of(rows: Sequence[Row], asked: Iterable[str] = ()) -> dict[str, str]:
+    """What `vae-lab ls` shows, key to title: who the run is, its state and figures, the keys that were asked for, and what
+    differs."""
     varying = differing(rows)
-    settings = [key for key in varying if key not in _NOT_SETTINGS and not key.startswith("evaluation.")]
-    names = [key for key in ("study", "arm", "seed") if key in varying]
-    table = Table(box=None, pad_edge=False)
-    for title in ("signature", *names, "state", *_SHOWN.values(), *map(_short, settings)):
-        table.add_column(title, justify="right" if title in _SHOWN.values() else "left", overflow="fold")
-    for row in rows:
-        figures = [_figure(row.get(key)) for key in _SHOWN]
-        cells = [row["signature"], *(str(row[k]) for k in names), row["state"], *figures]
-        table.add_row(*cells, *(_setting(row.get(key)) for key in settings))
-    console = _Console(width=None if Console().is_terminal else 500)
-    console.print(table)
-    here = code_version()
-    others = [
-        row["version"] for row in rows if row["version"] and (row["version"], row["commit"]) != tuple(here.values())
-    ]
-    if others:
-        console.print(
-            f"{len(others)} of {len(rows)} made by other code than this ({' '.join(filter(None, here.values()))})"
-        )
+    names = ["signature", *(key for key in ("study", "arm", "seed") if key in varying), "state"]
+    settings = [key for key in varying if key not in _NOT_SETTINGS and not key.startswith(("evaluation.", "timing."))]
+    return {key: TITLES.get(key) or short(key) for key in (*names, *TITLES, *asked, *settings)}
 
 
-class _Console(Console):
-    """Leaves it to the command line what a reader that has gone means; rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def _short(key: str) -> str:
-    return key.removesuffix("._target_")
+def short(key: str) -> str:
+    """The title of a setting: that of a part is its group, unless a figure has that title."""
+    title = key.removesuffix("._target_")
+    return key if title in TITLES.values() else title
 
 
-def _figure(value: Any) -> str:
-    return "-" if value is None else f"{value:.2f}".removesuffix(".00")
+def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None) -> list[str]:
+    """Lines of text, the titles first; figures are aligned on the right, the rest on the left.
+
+    Arguments:
+        width: of the terminal. What does not fit is left out, and a last line names it.
+    """
+    cells = {key: [title, *(shown(key, row.get(key)) for row in rows)] for key, title in columns.items()}
+    widths = {key: max(map(len, column)) for key, column in cells.items()}
+    fitting, used = [], -2
+    for key in columns:
+        used += widths[key] + 2
+        if width is None or used <= width:
+            fitting.append(key)
+    aligned = [_aligned(cells[key], widths[key], "/" in key) for key in fitting]
+    lines = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
+    left_out = [title for key, title in columns.items() if key not in fitting]
+    return [*lines, f"no room for {', '.join(left_out)}; --columns shows them"] if left_out else lines
 
 
-def _setting(value: Any) -> str:
+def _aligned(column: list[str], width: int, right: bool) -> list[str]:
+    return [cell.rjust(width) if right else cell.ljust(width) for cell in column]
+
+
+def shown(key: str, value: Any) -> str:
+    """A value as a cell of the table: a figure to a hundredth, a class of this package by its name alone."""
+    if "/" in key and value is None:
+        return "-"
+    if isinstance(value, float) and ("/" in key or key.startswith("timing.")):
+        return f"{value:.2f}".removesuffix(".00")
     text = "" if value is None else str(value)
-    return text.rpartition(".")[2] if text.startswith("vae_lab.") else text
+    text = text.rpartition(".")[2] if text.startswith("vae_lab.") else text
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def print_runs(rows: Sequence[Row], columns: dict[str, str] | None = None, asked: Iterable[str] = ()) -> None:
+    """One line a run: the columns given, or those that differ with those asked for."""
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = table(rows, columns) if columns else table(rows, columns_of(rows, asked), terminal)
+    others = _made_by_others(rows)
+    print(*lines, *others, sep="\n", flush=True)
+
+
+def _made_by_others(rows: Sequence[Row]) -> list[str]:
+    from vae_lab.environment import code_version
+
+    here = code_version()
+    others = sum(bool(row["version"]) and (row["version"], row["commit"]) != tuple(here.values()) for row in rows)
+    code = " ".join(filter(None, here.values()))
+    return [f"{others} of {len(rows)} made by other code than this ({code})"] if others else []

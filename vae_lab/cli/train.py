@@ -54,16 +54,23 @@ def _tasks(asked: Any) -> list[Any]:
     search = asked.multirun and config.is_search(asked.overrides)
     points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in points]
+        composed = []
+        for point in points:
+            with config.at_point(point, asked.overrides):
+                composed.append(compose(point))
 
-    from vae_lab.fitting import preflight  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.check import check_alone
+    from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
-    from vae_lab.request import request
+    from vae_lab.request import Requests
 
-    requests = [request(cfg, named) for cfg in composed]
+    checked, requests = Requests(named, then=built), []
+    for point, cfg in zip(points, composed, strict=True):
+        with config.at_point(point, asked.overrides):
+            requests.append(checked(cfg))
+    if asked.multirun:
+        check_alone(requests)
     warn(requests)
-    for asked_for in requests:
-        preflight(asked_for)
     return [] if search else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 
@@ -122,17 +129,12 @@ def job(cfg: Any) -> float | list[float] | None:
     from vae_lab import config
     from vae_lab.claim import Held
     from vae_lab.errors import Pruned, RequestError, RunFailed
-    from vae_lab.request import request
     from vae_lab.run import execute
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
     expected = config.take_expected(cfg, overrides)
-    asked = request(cfg, named)
-    if config.sweeper_facts().get("trial") is not None:  # of a search
-        from vae_lab.search.sweep import judged
-
-        asked = judged(asked, config.sweeper_facts())
+    asked = _asked(cfg, multirun, named)
     if expected not in (None, asked.directory.signature):
         text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
         print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)
@@ -154,6 +156,29 @@ def job(cfg: Any) -> float | list[float] | None:
     metrics, wanted = result["metrics"], cfg.optimized_metric
     values = [float("nan") if (value := metrics.get(name)) is None else float(value) for name in _listed(wanted)]
     return values[0] if isinstance(wanted, str) else values
+
+
+def _asked(cfg: Any, multirun: bool, named: tuple[str, ...]) -> Any:
+    """The job's request."""
+    from vae_lab import config
+    from vae_lab.check import check_alone
+
+    asked = _requests(named)(cfg)
+    if multirun:
+        check_alone([asked])  # here too, since a sweeper may have chosen it
+    if config.sweeper_facts().get("trial") is not None:  # of a search
+        from vae_lab.search.sweep import judged
+
+        return judged(asked, config.sweeper_facts())
+    return asked
+
+
+@functools.cache
+def _requests(named: tuple[str, ...]) -> Any:
+    """The requests of the jobs of this process, which share their checks."""
+    from vae_lab.request import Requests
+
+    return Requests(named)
 
 
 def _listed(wanted: Any) -> list[str]:

@@ -1,0 +1,216 @@
+"""What the run directories below a folder say, remembered between calls in a file beside them.
+
+The directories stay the only truth. A row is remembered with the identity of the files that it was read from, so a run
+that was added, changed, moved or deleted is seen at the next call. The file may be deleted at any time; where it cannot
+be written, every call reads the runs themselves; whatever is wrong with it costs a call its haste and nothing else.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_lab import store
+from vae_lab.claim import is_claimed
+from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, is_run
+
+Row = dict[str, Any]
+
+INDEX = ".vae-lab-index.sqlite3"
+
+FINAL = ("completed", "damaged")
+"""States that no claim changes. Any other is asked of the claim at every call, and never remembered as the truth."""
+
+YOUNG = 2_000_000_000
+"""Nanoseconds. A file that changed so shortly before it was looked at may change again without its times showing it."""
+
+
+def rows(path: Path) -> list[Row]:
+    """A flat row for every run at or below a folder, in the order of their names: signature, study, arm, seed, state, path,
+    version, commit, error (of a failed run, the first line), and every metric, timing and setting by its dotted key. Rows
+    may share the lists in them."""
+    now, known = time.time_ns(), _recall(path / INDEX)
+    parse = functools.cache(json.loads)
+    found, learnt = [], []
+    for seen in _walk(path):
+        name = os.fsencode(seen.name)
+        stamp, text = known.pop(name, ("", ""))
+        if stamp != _stamp(seen.identity, text):
+            text = _read(RunDirectory(Path(seen.folder)))
+            stamp = ""
+        row = _row(seen.folder, text, parse)
+        found.append(row)
+        if (
+            not stamp and seen.name and seen.changed < now - YOUNG and row["state"] != "damaged"
+        ):  # perhaps only unreadable
+            learnt.append((name, _stamp(seen.identity, text), text))
+    if learnt or known:
+        _remember(path / INDEX, learnt, known)
+    return found
+
+
+class _Seen(NamedTuple):
+    """A run that the walk met."""
+
+    folder: str
+    name: str  # its path below the root; empty if the root is the run
+    identity: str  # of the files that its row is read from
+    changed: int  # when one of them changed last, in nanoseconds
+
+
+def _walk(root: Path) -> Iterator[_Seen]:
+    """Every run at or below a folder, in the order of their names. Links are not followed, and a run holds no other."""
+    names, base = [""], "" if str(root) == "." else root
+    while names:
+        name = names.pop()
+        folder = os.path.join(base, name) if name else str(root)
+        result, config = _identity(f"{folder}/{RESULT}"), _identity(f"{folder}/{CONFIG}")
+        if result or (config and (not name or is_run(Path(folder)))):
+            yield _Seen(folder, name, f"{result}{config}", max(*result[:2], *config[:2]))
+            continue
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            below = sorted((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), reverse=True)
+            names += [os.path.join(name, each) for each in below]
+
+
+def _identity(file: str) -> tuple[int, ...]:
+    """What is not the same once a file has been written or replaced, its times in nanoseconds; empty if it is not there."""
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return ()
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+
+
+def _read(run: RunDirectory) -> str:
+    """A run as a line of JSON of its own, and one for each group of its settings: those it shares with other runs."""
+    result: Mapping[str, Any] = {}
+    try:
+        result = run.result() or {}
+        state = str(result.get("status", "cut"))
+    except (Damaged, OSError, RecursionError):
+        state = "damaged"
+    settings: Mapping[str, Any] = result.get("settings") or _settings(run)
+    flat, environment = flatten(settings), _mapping(result.get("environment"))
+    own = {
+        "signature": run.signature,
+        "study": flat.get("study.name"),
+        "arm": flat.get("study.arm"),
+        "seed": flat.get("seed"),
+        "state": state,
+        "path": None,
+        "version": environment.get("vae_lab"),
+        "commit": environment.get("commit"),
+        "error": next(iter(str(result.get("error") or "").splitlines()), None),
+        **_mapping(result.get("metrics")),
+        **flatten(_mapping(result.get("timing")), "timing."),
+    }
+    for key in ("seed", "study.name", "study.arm"):
+        flat.pop(key, None)
+    groups = groupby(flat.items(), lambda item: item[0].partition(".")[0] if "." in item[0] else "")
+    return "\n".join(map(json.dumps, [own, *(dict(items) for _, items in groups)]))
+
+
+def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
+    own, *groups = text.split("\n")
+    row: Row = json.loads(own)
+    for group in groups:
+        row |= parse(group)
+    row["path"] = folder
+    if row["state"] not in FINAL and is_claimed(Path(folder)):
+        row["state"] = "running"
+    return row
+
+
+def _settings(run: RunDirectory) -> dict[str, Any]:
+    """The content of `config.yaml` as JSON would hold it; empty if it is no such thing."""
+    if not (run.path / CONFIG).exists():
+        return {}
+    import yaml  # where it is needed: few runs are without a result
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+    try:
+        content = yaml.load((run.path / CONFIG).read_text(encoding="utf-8"), loader)
+        return dict(_mapping(json.loads(json.dumps(content, default=str))))
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        return {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key.
+
+    Example:
+        >>> flatten({"rate": {"nats": 0.1}, "seed": 0})
+        {'rate.nats': 0.1, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _stamp(identity: str, text: str) -> str:
+    """What a remembered text is good for: these files, read by this code; and a sum that a damaged text does not have."""
+    return f"{identity} {_code()} {zlib.crc32(text.encode())}"
+
+
+@functools.cache
+def _code() -> int:
+    return zlib.crc32(b"".join(Path(file).read_bytes() for file in (__file__, store.__file__)))
+
+
+_CREATE = "CREATE TABLE IF NOT EXISTS runs (name BLOB PRIMARY KEY, stamp TEXT, row TEXT)"
+_TROUBLE = (sqlite3.Error, ValueError)  # sqlite3's messages are no UTF-8 where they quote what is damaged
+_NOT_NOW = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+)
+"""What says nothing against the file itself."""
+
+
+def _recall(file: Path) -> dict[bytes, tuple[str, str]]:
+    if not file.exists():
+        return {}
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            return {name: (stamp, str(text)) for name, stamp, text in db.execute("SELECT name, stamp, row FROM runs")}
+    except _TROUBLE as error:
+        _forget(file, error)
+        return {}
+
+
+def _remember(file: Path, learnt: Iterable[tuple[bytes, str, str]], gone: Iterable[bytes]) -> None:
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as db, db:
+            db.execute("PRAGMA journal_mode = MEMORY")  # no second file; what a kill leaves half written has no stamp
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute(_CREATE)
+            db.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in gone])
+            db.executemany("REPLACE INTO runs VALUES (?, ?, ?)", learnt)
+    except _TROUBLE as error:
+        _forget(file, error)
+
+
+def _forget(file: Path, error: Exception) -> None:
+    """Deletes a damaged file, so that the next call makes a new one."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_NOW:
+        with contextlib.suppress(OSError):
+            file.unlink()
