@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from small_runs import Said
-from small_searches import SEARCH, Search, Trials
+from small_searches import Search, Trials, command
 
 from vae_lab import cli
 from vae_lab.search.study import JOURNAL, storage_at
@@ -16,14 +16,14 @@ from vae_lab.search.study import JOURNAL, storage_at
 
 @pytest.fixture
 def search(capfd: pytest.CaptureFixture[str], in_tmp: Path) -> Iterator[Search]:
-    """Runs `vae-lab WORDS`, by default a search named `quest` with these further words."""
+    """Runs a search named `quest` with these further words, or another command line."""
     before = signal.getsignal(signal.SIGTERM)
 
-    def run(*words: str, command: list[str] = SEARCH) -> Said:
+    def run(*words: str, line: list[str] | None = None) -> Said:
         capfd.readouterr()
         handlers, level = logging.root.handlers[:], logging.root.level
         with pytest.raises(SystemExit) as end:
-            cli.main([*command, *words])
+            cli.main(line if line is not None else command(*words))
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
         return Said(end.value.code, *capfd.readouterr())  # type: ignore[arg-type]

