@@ -23,13 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.overhead import BLOCK, InTurn, bare_loop, parts
+from benchmarks.overhead import BLOCK, InTurn, bare_loop, parts, training_of
 from vae_lab import compose
 from vae_lab.build import build
 from vae_lab.config import resolve
 from vae_lab.options import groups
-from vae_lab.training.ledger import Ledger
-from vae_lab.training.module import Training
 
 PLAIN = ("bound", "elbo")
 NETWORK = ("batch_size=20", "latent_dim=50", "encoder.hidden=[200,200]", "decoder.hidden=[200,200]")
@@ -65,15 +63,7 @@ def in_turn(settings: dict[str, Any], plain: dict[str, Any], steps: int) -> dict
     model, objective, loader = parts(settings)
     products, turns = count_products(model), InTurn(bare_loop(plain))
     with tempfile.TemporaryDirectory() as folder:
-        module = Training(
-            model,
-            objective,
-            optimizer=lambda params: build(settings["optimizer"], params=params),
-            scheduler=lambda optimizer: None,
-            meter=lambda: None,  # type: ignore[arg-type, return-value]
-            seed=0,
-            ledger=Ledger(Path(folder) / "ledger"),
-        )
+        module = training_of(model, objective, settings, Path(folder))
         limits = {"max_steps": -1, "max_epochs": 1, "limit_train_batches": BLOCK + steps, "enable_progress_bar": False}
         quiet = {"logger": False, "default_root_dir": folder, "callbacks": [turns]}
         build({**settings["trainer"], **limits, **quiet}).fit(module, loader)

@@ -41,6 +41,19 @@ def parts(settings: dict[str, Any]) -> tuple[VAE, Objective, Batches]:
     return build_model(settings, SPEC), build_objective(settings, SPEC), loader
 
 
+def training_of(model: VAE, objective: Objective, settings: dict[str, Any], folder: Path) -> Training:
+    """The lab's own training of them, without validations."""
+    return Training(
+        model,
+        objective,
+        optimizer=lambda params: build(settings["optimizer"], params=params),
+        scheduler=lambda optimizer: None,
+        meter=lambda: None,  # type: ignore[arg-type, return-value]
+        seed=0,
+        ledger=Ledger(folder / "ledger"),
+    )
+
+
 def bare_loop(settings: dict[str, Any]) -> Iterator[None]:
     """The loop that a person would write who has read everything about speed, a step at a time."""
     model, objective, loader = parts(settings)
@@ -83,15 +96,7 @@ def in_turn(settings: dict[str, Any], steps: int) -> dict[str, float]:
     """Steps a second of the bare loop, and of the lab's own training with its logging, ledger, guard and checkpoints."""
     model, objective, loader = parts(settings)
     with tempfile.TemporaryDirectory() as folder:
-        module = Training(
-            model,
-            objective,
-            optimizer=lambda params: build(settings["optimizer"], params=params),
-            scheduler=lambda optimizer: None,
-            meter=lambda: None,  # type: ignore[arg-type, return-value]
-            seed=0,
-            ledger=Ledger(Path(folder) / "ledger"),
-        )
+        module = training_of(model, objective, settings, Path(folder))
         turns = InTurn(bare_loop(settings))
         last = build(settings["callbacks"]["checkpoint"], directory=folder)
         node = {**settings["trainer"], "max_steps": BLOCK + steps, "enable_progress_bar": False}

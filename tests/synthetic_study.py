@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.image import imsave
+from PIL import Image
 
 LATENTS = 16
 
@@ -109,7 +109,7 @@ def history(truth: Truth, seed: int, points: int = 40, rise: float = 0.0) -> str
 
 def write_picture(path: Path, seed: int) -> None:
     path.parent.mkdir(exist_ok=True)
-    imsave(path, np.random.default_rng(seed).random((32, 32)) > 0.5, cmap="gray")
+    Image.fromarray(np.random.default_rng(seed).random((32, 32)) > 0.5).save(path)
 
 
 def write_study(folder: Path, arms: Mapping[str, list[Truth]], seeds: int = 3, **facts: Any) -> Path:

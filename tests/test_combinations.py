@@ -11,7 +11,7 @@ import yaml
 from small_combinations import ALWAYS, GROUPS, Steps, drawn
 
 from vae_lab.build import targets
-from vae_lab.combinations import component_traits
+from vae_lab.combinations import FREE, component_traits
 from vae_lab.config import composer, resolve
 from vae_lab.errors import RequestError
 from vae_lab.options import option_directories
@@ -91,6 +91,41 @@ def test_every_option_is_drawn() -> None:
     seen = {word for draw in range(DRAWS) for word in drawn(random.Random(draw))}
     for group, options in GROUPS.items():
         assert {f"{group}={option}" for option in options} <= seen
+
+
+REFUSED = {
+    "E01": "bound=iwae rate=free_bits",
+    "E02": "bound=iwae beta=linear",
+    "E03": "prior=mixture rate=free_bits",
+    "E04": "beta=geco rate=capacity",
+    "E05": "beta=geco likelihood=gaussian_optimal dataset.binarization=none",
+    "E06": "parametrization=batchnorm_mean inference=semi_amortized",
+    "E07": "parametrization=batchnorm_mean trainer.accumulate_grad_batches=2",
+    "E07, one example": "parametrization=du batch_size=1",
+    "E10": "regularizer=mmd regularizer.mmd.alpha=0.5 regularizer.mmd.scale=0.1",
+    "E11": "bound=dreg regularizer=mmd",
+    "E14": "parametrization=delta prior=mixture",
+    "E16": "inference=aggressive trainer.accumulate_grad_batches=2",
+    "E19": "dataset.binarization=none",
+    "E19, the other way": "likelihood=gaussian_optimal",
+    "unit_x": "dataset=linear_gaussian likelihood=gaussian corruption=salt_and_pepper",
+}
+
+
+@pytest.mark.parametrize("rule", REFUSED)
+def test_each_rule_refuses(rule: str, compose: Any) -> None:
+    with pytest.raises(RequestError):
+        request(compose(REFUSED[rule].split()))
+
+
+def test_what_holds_unless_somebody_claims_it_is_needed_by_somebody(compose: Any) -> None:
+    needed = set()
+    for directory in option_directories():
+        for file in directory.glob("*/*.yaml"):
+            if file.parent.name in GROUPS:
+                content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+                needed |= {c for _, node in targets({file.parent.name: content}) for c in declared(node).needs}
+    assert needed >= FREE
 
 
 @pytest.mark.parametrize("group", GROUPS)

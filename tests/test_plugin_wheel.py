@@ -56,19 +56,35 @@ PLUGIN = {
 }
 
 LAWS = """
-    import pathlib, laplace_prior, vae_lab
+    import inspect, pathlib, laplace_prior, vae_lab
+    from hydra.core.plugins import Plugins
     from vae_lab import cli, options
     from vae_lab.testing import check_prior
 
     for module in (vae_lab, laplace_prior):
         assert pathlib.Path(module.__file__).is_relative_to({site!r}), module.__file__
     assert options.packaged("conf").is_relative_to({site!r}) and options.packaged("experiments").is_relative_to({site!r})
+    launchers = Plugins.instance().class_name_to_class
+    for name in ("on_ray.RayLauncher", "on_slurm.SlurmLauncher"):
+        file = inspect.getfile(launchers[f"hydra_plugins.vae_lab_launchers.{{name}}"])
+        assert pathlib.Path(file).is_relative_to({site!r}), file
     assert "laplace" in options.groups()["prior"]
     node = vae_lab.compose("prior=laplace").prior
     for latent_dim in (1, 2, 5):
         check_prior(dict(node), latent_dim)
     print("the laws hold")
     cli.main(["check", "prior=laplace", "prior.scale=-1"])
+    """
+
+SWEEPERS = """
+    import pathlib, sys
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.sweeper import Sweeper
+
+    found = [sweeper for sweeper in Plugins.instance().discover(Sweeper) if "vae_lab" in sweeper.__module__]
+    assert sorted(sweeper.__name__ for sweeper in found) == ["GridSweeper", "OptunaSweeper"]
+    assert all(pathlib.Path(sys.modules[s.__module__].__file__).is_relative_to({site!r}) for s in found)
+    assert not {{"torch", "optuna", "pydantic", "pytorch_lightning"}} & set(sys.modules)
     """
 
 SHORT = "trainer.max_steps=5 latent_dim=2 trainer.enable_progress_bar=false evaluation.nll_samples=2"
@@ -139,13 +155,17 @@ def test_the_wheel_ships_options_and_studies_and_nothing_else(wheels: list[Path]
         here = {f"vae_lab/_{folder}/{file.relative_to(ROOT / folder)}" for file in (ROOT / folder).rglob("*.yaml")}
         assert here
         assert here <= set(names)
-    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"vae_lab"}
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"vae_lab", "hydra_plugins"}
 
 
 def test_the_laws_pass_on_a_prior_of_somebody_else_s_and_its_settings_are_checked(site: Site) -> None:
     done = site.run("python", "-c", textwrap.dedent(LAWS.format(site=str(site.site))), code=2)
     assert done.stdout == "the laws hold\n"
     assert done.stderr.startswith("vae-lab: prior.scale: -1 given;")
+
+
+def test_any_hydra_application_finds_the_sweepers_and_waits_for_nothing_heavy(site: Site) -> None:
+    site.run("python", "-c", textwrap.dedent(SWEEPERS.format(site=str(site.site))))
 
 
 def test_it_is_used_by_its_name(site: Site) -> None:

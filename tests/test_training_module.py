@@ -13,7 +13,8 @@ from vae_lab.models import Terms
 from vae_lab.objectives.rate import Transform
 from vae_lab.request import Request, request
 from vae_lab.training.history import HistoryLogger
-from vae_lab.training.module import Diverged, Training
+from vae_lab.training.module import Training
+from vae_lab.training.window import Diverged
 
 BASE = (
     "encoder.hidden=[8]",

@@ -31,6 +31,7 @@ CONTEXT = frozenset(
         "run_name",
         "study_name",
         "run_config",
+        "run_tags",
     ]
 )
 """What a constructor may ask for by name; a config need not say it."""

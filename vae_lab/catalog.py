@@ -1,18 +1,21 @@
 """What there is to choose from: every option of every group, with its meaning, its settings and their bounds."""
 
 import inspect
+import itertools
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import PydanticSchemaGenerationError, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from vae_lab.build import CONTEXT, locate
 from vae_lab.errors import RequestError, listed, nearest
-from vae_lab.options import groups, option_directories
+from vae_lab.options import PRESETS, groups, option_directories, options_with
+
+NOTES = ("Equation: ", "Evidence: ")  # what begins a line of a preset's head that is printed by itself
 
 QUESTIONS = {
     "mitigation": "which published remedy? (a preset over the other groups)",
@@ -40,20 +43,23 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A key of an option: its default, and what is allowed."""
+    """A key of an option: its default, what is allowed, and what its file says of it at the end of the line."""
 
     name: str
     default: Any
     allowed: str
+    comment: str = ""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a group: the first comment of its file says what it is, and where it is from."""
+    """An option of a group. The first comment of its file says what it is, and where it is from; a preset's equation and
+    evidence are lines of that comment apart."""
 
     group: str
     name: str
     meaning: str
+    notes: list[str]
     settings: list[Setting]
 
 
@@ -70,49 +76,124 @@ def _options(group: str) -> Iterator[Option]:
     for directory in option_directories():
         for file in sorted(directory.glob(f"{group}/*.yaml")):
             text = file.read_text(encoding="utf-8")
-            yield Option(group, file.stem, _meaning(text), list(_settings(group, file, yaml.safe_load(text) or {})))
+            settings = _of_preset(text) if group in PRESETS else _of_option(group, text)
+            yield Option(group, file.stem, *_head(text), list(settings))
 
 
-def _meaning(text: str) -> str:
-    """The comments at the head of a file, without Hydra's own."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            lines.append(line.removeprefix("#").strip())
-    return " ".join(lines)
+def _head(text: str) -> tuple[str, list[str]]:
+    """The meaning and the notes in the comments at the head of a file, without Hydra's own."""
+    comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    lines = [line.removeprefix("#").strip() for line in comments if not line.startswith("# @package")]
+    notes = [line for line in lines if line.startswith(NOTES)]
+    return " ".join(line for line in lines if line not in notes), notes
 
 
-def _settings(group: str, file: Path, node: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]:
-    if "_target_" in node:
-        yield from _of_class(group, prefix, node)
-        return
-    for key, value in node.items():
-        if key == "defaults":
-            chosen = [entry for entry in value if isinstance(entry, Mapping)]
-            yield from (Setting(_name(key), option, "") for entry in chosen for key, option in entry.items())
-        elif isinstance(value, Mapping):
-            yield from _settings(group, file, value, f"{prefix}{key}.")
-        else:
-            yield Setting(f"{prefix}{key}", value, "")
+# ---- settings
 
 
-def _name(key: object) -> str:
+def _of_option(group: str, text: str) -> Iterator[Setting]:
+    """The settings of an option of a group, in the order of its file."""
+    comments = _comments(text)
+    for prefix, node in _parts(yaml.safe_load(text) or {}):
+        for name, value in node.items():
+            if name not in ("_target_", "defaults") and name not in CONTEXT:
+                key = f"{prefix}{name}"
+                yield Setting(key, value, _allowed(group, node, name), comments.get(key, ""))
+
+
+def _of_preset(text: str) -> Iterator[Setting]:
+    """The options that a preset chooses, each with its settings at the preset's own values; then what it sets of groups
+    whose option it leaves alone."""
+    node, comments = yaml.safe_load(text) or {}, _comments(text)
+    given = dict(_flat({key: value for key, value in node.items() if key != "defaults"}))
+    entries = [entry for entry in node.get("defaults", []) if isinstance(entry, Mapping)]
+    for group, chosen in ((_group(key), value) for entry in entries for key, value in entry.items()):
+        yield Setting(group, chosen, f"vae-lab options {group}")
+        for option in chosen if isinstance(chosen, list) else [chosen]:
+            yield from (_given(setting, given, comments) for setting in _settings_of(group, option))
+    for key in [*given]:
+        group, _, name = key.partition(".")
+        yield next(
+            (
+                _given(setting, given, comments)
+                for option in options_with(group, name)
+                for setting in _settings_of(group, option)
+                if setting.name == key
+            ),
+            Setting(key, given[key], "any value"),
+        )
+
+
+def _group(key: object) -> str:
     """`rate` of the key `override /rate` in a defaults list."""
     return str(key).removeprefix("override /")
 
 
-def _of_class(group: str, prefix: str, node: Mapping[str, Any]) -> Iterator[Setting]:
+def _settings_of(group: str, option: str) -> Iterator[Setting]:
+    """The settings of a group's option, by their full keys."""
+    for directory in option_directories():
+        file = directory / group / f"{option}.yaml"
+        if file.exists():
+            for setting in _of_option(group, file.read_text(encoding="utf-8")):
+                yield replace(setting, name=f"{group}.{setting.name}")
+
+
+def _given(setting: Setting, given: dict[str, Any], comments: Mapping[str, str]) -> Setting:
+    """A setting as a preset has it; what was given is then used up."""
+    if setting.name not in given:
+        return setting
+    comment = comments.get(setting.name, setting.comment)
+    return replace(setting, default=given.pop(setting.name), comment=comment)
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _parts(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """An option's own node, or those of the parts that it lists, each with the beginning of its keys."""
+    if "_target_" in node:
+        yield prefix, node
+        return
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _parts(value, f"{prefix}{key}.")
+
+
+def _comments(text: str) -> dict[str, str]:
+    """The comment at the end of the line of each key, by its dotted key."""
+    lines = text.splitlines()
+
+    def walk(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, str]]:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(value, yaml.MappingNode):
+                yield from walk(value, f"{prefix}{key.value}.")
+            elif not value.value or value.end_mark.line < len(lines):
+                rest = lines[value.end_mark.line][value.end_mark.column :].strip()
+                if rest.startswith("#"):
+                    yield f"{prefix}{key.value}", rest.removeprefix("#").strip()
+
+    return dict(walk(yaml.compose(text), ""))
+
+
+def _allowed(group: str, node: Mapping[str, Any], name: str) -> str:
+    """What values a setting takes: by its class, or by that to which its class passes on what it does not know."""
     target = locate(group, str(node["_target_"]))
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-    for name, value in node.items():
-        if name != "_target_" and name not in CONTEXT:
-            yield Setting(f"{prefix}{name}", value, allowed(hints[name]) if name in hints else "")
+    for function in (target, getattr(target, "forwards_to", None)):
+        if function is not None and name in inspect.signature(function).parameters:
+            hints = typing.get_type_hints(
+                function.__init__ if inspect.isclass(function) else function, include_extras=True
+            )
+            return allowed(hints.get(name, Any))
+    return "any value"
 
 
 def allowed(annotation: Any) -> str:
-    """What values a type takes, in words.
+    """What values a type takes, in words; the name of the type where they have no bounds that words could say.
 
     Example:
         >>> from vae_lab.settings import Fraction, Updates
@@ -120,23 +201,39 @@ def allowed(annotation: Any) -> str:
         ('a number, at least 0, at most 1', 'rbf, imq')
     """
     try:
-        return _words(TypeAdapter(annotation).json_schema())
-    except Exception:  # pydantic has no schema for what is no plain value
-        return ""
+        schema = TypeAdapter(annotation).json_schema()
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):  # of what is no plain value
+        return inspect.formatannotation(annotation)
+    return _words(schema) or "any value"
 
 
 def _words(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
-        return " or ".join(_words(part) for part in schema["anyOf"])
+        parts = [_words(part) for part in schema["anyOf"]]
+        return (", or " if any("," in part for part in parts) else " or ").join(parts)
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     if "const" in schema:
         return str(schema["const"])
     words = [_KINDS.get(schema.get("type", ""), "")]
-    words += [f"{text} {schema[key]:g}" for key, text in _BOUNDS.items() if key in schema]
-    if schema.get("type") == "array" and "items" in schema:
-        words.append(f"each {_words(schema['items'])}")
+    words[0] = schema.get("description", words[0]) if schema.get("type") in ("integer", "number") else words[0]
+    words += [f"{text} {_number(schema[key])}" for key, text in _BOUNDS.items() if key in schema]
+    if "pattern" in schema:
+        words.append(f"of the form {schema['pattern']}")
+    if schema.get("items"):
+        words = [_length(schema), f"each {_words(schema['items'])}"]
     return ", ".join(word for word in words if word)
+
+
+def _length(schema: Mapping[str, Any]) -> str:
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    if least is None:
+        return "a list"
+    return f"a list of {least}" if least == most else f"a list of at least {least}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 _KINDS = {
@@ -159,9 +256,12 @@ def print_catalog(options: Sequence[Option]) -> None:
             group = option.group
             print(f"\n{group}: {QUESTIONS.get(group, '')}".rstrip(": "))
         print(f"  {option.name}: {option.meaning}")
+        for note in option.notes:
+            print(f"      {note}")
         for setting in option.settings:
-            key = f"{option.group}.{setting.name}" if option.group != "mitigation" else setting.name
-            print(f"      {key}={_written(setting.default)}{f'   ({setting.allowed})' if setting.allowed else ''}")
+            key = setting.name if option.group in PRESETS else f"{option.group}.{setting.name}"
+            comment = f"   # {setting.comment}" if setting.comment else ""
+            print(f"      {key}={_written(setting.default)}   ({setting.allowed}){comment}")
 
 
 def _written(value: Any) -> str:

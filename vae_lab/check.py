@@ -5,25 +5,32 @@ import importlib.util
 import inspect
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, targets
+from vae_lab.catalog import allowed
+from vae_lab.choices import no_such_key, setter, unknown_key
 from vae_lab.combinations import component_traits, option_name
+from vae_lab.config import given
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported
+from vae_lab.models import VAE
 from vae_lab.options import LISTS, components, groups, named_targets, options_with, top_level_keys
 from vae_lab.settings import Count
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
-from vae_lab.training.trainer import device_of
+from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import conflicts
 
 Node = Mapping[str, Any]
@@ -36,13 +43,15 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
 
     Errors: `RequestError` or `DataError`, one line.
     """
-    _check_top_level(settings)
+    _check_top_level(settings, named)
     check_targets(settings, named)
+    words = given(settings.get("overrides", []))
     for key, node in targets(settings):
-        check_arguments(key, node)
+        check_arguments(key, node, lambda name: setter(name, words, named))
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
+    _check_processes(settings, spec)
     refused = conflicts(
         [(f"dataset={option_name('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]
     )
@@ -51,6 +60,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     with torch.device("meta"):  # shapes are checked and nothing is allocated
         model = build_model(settings, spec)
         build_objective(settings, spec)
+    _check_parts(settings, model)
     if settings["init_from"]:
         _check_weights(Path(settings["init_from"]), model)
     return dataset
@@ -74,11 +84,11 @@ def check_targets(settings: Node, named: tuple[str, ...] = ()) -> None:
 # ---- names, types and bounds
 
 
-def _check_top_level(settings: Node) -> None:
+def _check_top_level(settings: Node, named: tuple[str, ...]) -> None:
     known = [*groups(), *top_level_keys(), *RECORDED]
     for key in settings:
         if key not in known:
-            raise RequestError(f"{key}: no such key or group; groups: {listed(groups())}{nearest(key, known)}")
+            raise RequestError(unknown_key(key, given(settings.get("overrides", [])), named))
     for key in components():
         node = settings.get(key)
         if not isinstance(node, Mapping) or ("_target_" not in node and key not in LISTS):
@@ -89,7 +99,15 @@ def _check_top_level(settings: Node) -> None:
                 others = options_with(key, name)
                 hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
                 raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")
-    _validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+    check_top_level(settings)
+
+
+def check_top_level(settings: Mapping[str, Any]) -> None:
+    """Refuses a value of a setting that belongs to no group."""
+    validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+
+
+Reported: Any = typing.Literal[tuple(reported())]
 
 
 class StudyName(BaseModel):
@@ -112,13 +130,14 @@ class TopLevel(BaseModel):
     init_from: str | None
     rerun: bool
     fail_fast: bool
-    optimized_metric: typing.Literal[tuple(reported())]  # type: ignore[valid-type]
+    optimized_metric: Reported | Annotated[list[Reported], MinLen(1)]
     runs_dir: str
     study: StudyName
 
 
-def check_arguments(key: str, node: Node) -> None:
-    """Refuses settings of a node that its target does not take: by the names, types and bounds of its signature."""
+def check_arguments(key: str, node: Node, set_by: Callable[[str], str] = lambda key: "") -> None:
+    """Refuses settings of a node that its target does not take: by the names, types and bounds of its signature.
+    `set_by` gives words to say of a key that the person did not type."""
     target = locate(key, str(node["_target_"]))
     given = {str(name): value for name, value in node.items() if name != "_target_"}
     forwards = getattr(target, "forwards_to", None)
@@ -130,9 +149,10 @@ def check_arguments(key: str, node: Node) -> None:
         if name in withheld:
             raise RequestError(f"{key}.{name}: not to be set here: {withheld[name]}")
         if name in CONTEXT or name not in own | further:
-            raise RequestError(_unknown(key, name, (own | further) - CONTEXT - set(withheld)))
+            allowed_here = sorted((own | further) - CONTEXT - set(withheld))
+            raise RequestError(_unknown(key, name, f"{key}={option_name(key, node)}", allowed_here, set_by))
     for model in (_settings_model(target), *([_settings_model(forwards, further - own)] if forwards else [])):
-        _validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+        validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
 
 
 def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:
@@ -148,19 +168,21 @@ def check_machine(settings: Node) -> None:
     wanted = settings["trainer"]["accelerator"]
     if device_of(wanted).type == "cuda" and not torch.cuda.is_available():
         raise RequestError(f"trainer.accelerator: {wanted} given; torch {torch.__version__} finds no GPU here")
+    devices = settings["trainer"].get("devices", 1)
+    if device_of(wanted).type == "cuda" and processes_of(devices) > torch.cuda.device_count():
+        raise RequestError(f"trainer.devices: {devices} given; this machine has {torch.cuda.device_count()} GPUs")
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:
             raise RequestError(f"{key}={option_name(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
 
 
-def _unknown(key: str, name: str, known: set[str]) -> str:
-    head = key.partition(".")[0]
+def _unknown(key: str, name: str, chosen: str, known: list[str], set_by: Callable[[str], str]) -> str:
+    head, full = key.partition(".")[0], f"{key}.{name}{set_by(f'{key}.{name}')}"
     others = options_with(head, name)
     if others and key == head:
-        return f"{key}.{name}: the chosen {head} has no such key; it belongs to {head}={' or '.join(others)}"
-    shown = listed(known) if len(known) < 15 else f"{len(known)} keys"
-    return f"{key}.{name}: no such key; {key} has {shown or 'none'}{nearest(name, known)}"
+        return f"{full}: {chosen} has no such key; it belongs to {head}={' or '.join(others)}"
+    return no_such_key(full, chosen if key == head else key, known, name)
 
 
 def _settings_model(target: Callable[..., Any], only: set[str] | None = None) -> type[BaseModel]:
@@ -185,53 +207,36 @@ _STRICT = ConfigDict(
 )
 
 
-def _validate(key: str, model: type[BaseModel], given: Node) -> None:
+def validate(key: str, model: type[BaseModel], given: Node) -> None:
+    """Refuses settings that a pydantic model does not take: `RequestError`, one line."""
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
-        raise RequestError(_explain(key, error.errors())) from error
+        raise RequestError(_explain(key, model, error.errors(), given)) from error
 
 
-def _explain(key: str, details: list[ErrorDetails]) -> str:
-    """`rate.nats: -1 given; must be greater than or equal to 0`, for the first of the settings that are wrong."""
-    location = _location(details[0])
-    same = [detail for detail in details if _location(detail) == location]  # one for each type that a union allows
-    name = ".".join([*([key] if key else []), *location])
-    if same[0]["type"] == "missing":
+def _explain(key: str, model: type[BaseModel], details: list[ErrorDetails], given: Node) -> str:
+    """`rate.nats: -1 given; must be a number, at least 0`, for the first of the settings that are wrong."""
+    detail = details[0]
+    first, *rest = (str(part) for part in detail["loc"])
+    name = f"{key}.{first}" if key else first
+    if detail["type"] == "missing":
         return f"{name}: a value is needed (set {name}=...)"
-    if same[0]["type"] == "extra_forbidden":
-        return f"{name}: no such key"
-    bounds = [detail for detail in same if not detail["type"].endswith(("_type", "_parsing", "_from_float"))] or same
-    allowed = ", or ".join(dict.fromkeys(_allowed(detail, len(same) > 1) for detail in bounds))
-    return f"{name}: {same[0]['input']!r} given; {allowed}"
+    if detail["type"] == "extra_forbidden":
+        return f"{'.'.join([name, *rest])}: no such key"
+    field = model.model_fields[first]
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and rest:
+        inner = [{**other, "loc": other["loc"][1:]} for other in details if other["loc"][0] == first]
+        return _explain(name, field.annotation, inner, given[first])  # type: ignore[arg-type]
+    return f"{name}: {given.get(first)!r} given; must be {_what_fits(field, given.get(first)) or detail['msg']}"
 
 
-def _allowed(detail: ErrorDetails, union: bool) -> str:
-    kind = next((f"as {word} " for word, tag in _KINDS.items() if union and tag in str(detail["loc"][-1])), "")
-    context, given = detail.get("ctx", {}), str(detail["input"])
-    if detail["type"] in ("too_short", "too_long"):
-        bound, most = context.get("min_length", context.get("max_length")), "max_length" in context
-        return f"{kind}must have at {'most' if most else 'least'} {bound} {'entry' if bound == 1 else 'entries'}"
-    words = [w.strip("' ") for w in str(context.get("expected", "")).replace(" or ", ",").split(",")]
-    hint = nearest(given, words) if detail["type"] == "literal_error" else ""
-    if len(words) > 15:
-        return f"{kind}must be one of {len(words)} names{hint}"
-    if detail["type"] == "model_type":
-        return "must be keys with values"
-    return kind + detail["msg"].replace("Input should", "must").replace("String should", "must") + hint
-
-
-_KINDS = {"an int": "int", "a float": "float"}
-
-
-def _location(detail: ErrorDetails) -> list[str]:
-    return [str(part) for part in detail["loc"] if not _is_union_tag(part)]
-
-
-def _is_union_tag(part: int | str) -> bool:
-    """pydantic names the branch of a union in the location; a person did not type that."""
-    tags = ("int", "float", "str", "bool", "none", "timedelta", "constrained-int", "constrained-float")
-    return isinstance(part, str) and (any(mark in part for mark in "[](") or part in tags)
+def _what_fits(field: FieldInfo, value: Any) -> str:
+    """What a setting may be, in the words of `vae-lab options`; of a choice of names with the nearest."""
+    words = allowed(field.rebuild_annotation())
+    choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
+    shown = f"one of {words if len(choices) <= 15 else f'{len(choices)} names'}" if len(choices) > 1 else words
+    return shown + nearest(str(value), map(str, choices))
 
 
 # ---- what depends on the data, or on another run
@@ -247,6 +252,44 @@ def _check_validations(settings: Node, spec: Spec) -> None:
         raise RequestError(f"{key}; an epoch has {batches} batches; {advice}")
     if isinstance(interval, float) and not by_epoch:
         raise RequestError(f"{key}; without epochs (trainer.check_val_every_n_epoch=null) it must count batches")
+
+
+def _check_processes(settings: Node, spec: Spec) -> None:
+    """Refuses processes that would have nothing to do, or not do the same."""
+    trainer, batch = settings["trainer"], min(settings["batch_size"], spec.sizes["train"])
+    devices = trainer.get("devices", 1)
+    if processes_of(devices) > batch:
+        raise RequestError(
+            f"trainer.devices: {devices} given; a batch of {batch} examples has parts for {batch} at most"
+        )
+    if processes_of(devices) > 1 and trainer.get("max_time"):
+        raise RequestError("trainer.max_time: each of several processes has a clock of its own; use trainer.max_steps")
+
+
+def _check_parts(settings: Node, model: VAE) -> None:
+    """Refuses networks that several processes cannot share: in them an example depends on its batch, or on a draw."""
+    devices = settings["trainer"].get("devices", 1)
+    if processes_of(devices) == 1:
+        return
+    for key, network in (("encoder", model.encoder), ("decoder", model.decoder)):
+        for layer in network.modules():
+            if isinstance(layer, (_BatchNorm, _DropoutNd)):
+                what = "normalises over the batch" if isinstance(layer, _BatchNorm) else "draws for each example"
+                raise RequestError(
+                    f"trainer.devices: {devices} given; {key} has a layer {type(layer).__name__}, which {what}, and each "
+                    "process would show it only a part of one (trainer=cpu or gpu runs it)"
+                )
+
+
+def check_alone(requests: Iterable[Any]) -> None:
+    """Refuses runs on several processes where others go beside them."""
+    for request in requests:
+        devices = request.settings["trainer"].get("devices", 1)
+        if processes_of(devices) > 1:
+            raise RequestError(
+                f"trainer.devices: {devices} given; the runs of a grid use the cores better side by side, a process each; "
+                "several processes are for one big run: vae-lab train trainer=ddp without -m"
+            )
 
 
 def _check_weights(run: Path, model: torch.nn.Module) -> None:

@@ -3,21 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
+import joblib
+
 from vae_lab.build import Node, locate, targets
 from vae_lab.options import option_of
+from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import Traits
 
 FREE = frozenset(
     {
         "unconstrained_rate",
-        "unconstrained_distortion",
         "pathwise_z",
         "free_parameters_of_q",
         "declared_scale",
         "rate_in_full",
     }
 )
-"""What holds unless a component claims it: nobody holds the rate or the distortion at a value of his own, the gradient at z
+"""What holds unless a component claims it: nobody holds the rate at a value of his own, the gradient at z
 is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
 likelihood is a setting or a parameter, the rate counts in full."""
 
@@ -33,6 +35,13 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     whole = Traits(provides=frozenset({"whole_batch"}))
     parts = Traits(forbids={"whole_batch": "gradient accumulation shows the loss only a part of it at a time"})
     found.append((f"trainer.accumulate_grad_batches={accumulated}", whole if accumulated == 1 else parts))
+    several = Traits(provides=frozenset({"several_examples"}))
+    alone = Traits(forbids={"several_examples": "it is an example at a time"})
+    found.append((f"batch_size={settings['batch_size']}", several if settings["batch_size"] > 1 else alone))
+    devices = settings["trainer"].get("devices", 1)
+    undivided = Traits(provides=frozenset({"undivided_decoder"}))
+    divided = Traits(forbids={"undivided_decoder": "each process decodes only its part of a batch"})
+    found.append((f"trainer.devices={devices}", undivided if processes_of(devices) == 1 else divided))
     precision = settings["trainer"].get("precision", "32-true")
     wide = Traits(provides=frozenset({"wide_gradients"}))
     narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
@@ -47,7 +56,17 @@ def cautions(settings: Node) -> list[str]:
     for key, node in targets(settings):
         caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
         told += [f"{key}={option_name(key, node)}: {caution}"] if caution else []
-    return told
+    return told + _crowded(settings)
+
+
+def _crowded(settings: Node) -> list[str]:
+    """Processes that wait for each other."""
+    trainer, threads, cores = settings["trainer"], settings["threads"], joblib.cpu_count()
+    devices = trainer.get("devices", 1)
+    wanted = processes_of(devices) * threads
+    if processes_of(devices) == 1 or wanted <= cores or device_of(trainer["accelerator"]).type != "cpu":
+        return []
+    return [f"trainer.devices={devices}: {wanted} threads in all will wait for each other on {cores} cores"]
 
 
 def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:

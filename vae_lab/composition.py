@@ -7,7 +7,8 @@ from vae_lab.study import register_named
 
 
 def compose(*overrides: str) -> DictConfig:
-    """The config of `vae-lab train OVERRIDES`, as from the command line.
+    """The config of `vae-lab train OVERRIDES`, as from the command line; of a key that is there twice the later word
+    counts, so that a list of words can be changed by adding to it.
 
     Errors: `RequestError` for an unknown group, option or key, or a word that does not parse.
 
@@ -15,7 +16,8 @@ def compose(*overrides: str) -> DictConfig:
         >>> compose("prior=mixture", "prior.components=3").prior.components
         3
     """
-    register_named(list(overrides))
+    words = list({word.lstrip("+~").partition("=")[0]: word for word in overrides}.values())
+    register_named(words)
     with composer() as composed:
-        config: DictConfig = composed(list(overrides))
+        config: DictConfig = composed(words)
         return config

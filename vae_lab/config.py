@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,11 +26,12 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from vae_lab.errors import RequestError, listed, nearest
-from vae_lab.options import groups, option_directories, packaged, plugin_directories, top_level_keys, unknown_key
+from vae_lab.choices import check_choices, no_such_option, unknown_key
+from vae_lab.errors import RequestError, nearest
+from vae_lab.options import groups, option_directories, packaged, plugin_directories, top_level_keys
 
 
 class VaeLabSearchPath(SearchPathPlugin):
@@ -59,13 +62,15 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
-def compose_here(overrides: list[str]) -> DictConfig:
-    """A config, where Hydra is initialised already: many points of a grid share one initialisation."""
-    parse_overrides(overrides)
+def compose_here(overrides: list[str], named: Sequence[str] = ()) -> DictConfig:
+    """A config, where Hydra is initialised already: many points of a grid share one initialisation. Its options are
+    looked for in the `named` folders too."""
+    check_choices(given(overrides), named)
+    path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
     try:
-        cfg = hydra_compose("config", overrides)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a ValueError of Hydra's, as for `prior=3`
-        raise RequestError(_explain(error, overrides)) from error
+        cfg = hydra_compose("config", [*overrides, *path])
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # some of Hydra's are ValueErrors
+        raise RequestError(_explain(error, overrides, named)) from error
     note_overrides(cfg, [word for word in overrides if not word.startswith("hydra")])
     return cfg
 
@@ -129,17 +134,42 @@ def expand(overrides: list[str]) -> list[list[str]]:
     return [hydra + list(point) for batch in batches for point in batch]
 
 
-def fixed_part(overrides: list[str]) -> list[str] | None:
-    """Of a request whose points a sweeper of its own chooses (`hydra/sweeper=...`), the words that are no sweep; None
-    under Hydra's own sweeper, whose points are known."""
-    parsed = parse_overrides(overrides)
-    if all(o.key_or_group != "hydra/sweeper" or o.value() == "basic" for o in parsed):
-        return None
-    return [o.input_line or "" for o in parsed if not o.is_sweep_override() and not o.key_or_group.startswith("hydra")]
+def is_search(overrides: list[str]) -> bool:
+    """Whether the points of a multirun are chosen as it goes (`hydra/sweeper=...`); Hydra's own sweeper knows them all."""
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
+
+
+@contextlib.contextmanager
+def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
+    """Says of a refusal at which point of a grid it was met: the words that are swept, but for those it begins with."""
+    try:
+        yield
+    except RequestError as error:
+        swept = {o.key_or_group for o in parse_overrides(list(overrides)) if o.is_sweep_override()}
+        words = [w for w in point if w.lstrip("+").partition("=")[0] in swept and not str(error).startswith(w)]
+        raise RequestError(": ".join([*filter(None, [" ".join(words)]), str(error)])) from error
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
     return [_parse_override(word) for word in overrides]
+
+
+def given(overrides: Sequence[str]) -> dict[str, Any]:
+    """What a person has set: keys and values, without what is swept or deleted. Errors: as `_parse_once`."""
+    parsed = [o for o in _parse_once(overrides) if not o.is_sweep_override() and not o.is_delete()]
+    return {override.key_or_group: override.value() for override in parsed}
+
+
+def _parse_once(overrides: Sequence[str]) -> list[Override]:
+    """Errors: `RequestError` for a word that does not parse, and for a key that is there twice: one would be lost."""
+    words: dict[str, str] = {}
+    parsed = parse_overrides(list(overrides))
+    for override in parsed:
+        key, word = override.key_or_group, override.input_line or ""
+        if key in words:
+            raise RequestError(f"{key} is there twice: {words[key]} and {word}")
+        words[key] = word
+    return parsed
 
 
 def plain_values(overrides: list[str]) -> dict[str, Any]:
@@ -163,14 +193,14 @@ def _parse_override(word: str) -> Override:
 def composer(config_dir: str | None = None) -> Iterator[Any]:
     """`compose_here` with Hydra initialised once, for many points. Composing takes Hydra a third of a second; points that
     differ in the settings that belong to no group alone, such as the seed, share it."""
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+    named = (config_dir,) if config_dir else ()
     composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(overrides: list[str]) -> DictConfig:
-        values = {o.key_or_group: o.value() for o in parse_overrides(overrides) if _is_plain_value(o)}
+        values = {o.key_or_group: o.value() for o in _parse_once(overrides) if _is_plain_value(o)}
         shared = tuple(word for word in overrides if word.partition("=")[0] not in values)
         if shared not in composed:
-            composed[shared] = compose_here([*shared, *extra])
+            composed[shared] = compose_here(list(shared), named)
         cfg = copy.deepcopy(composed[shared])
         for key, value in values.items():
             OmegaConf.update(cfg, key, value)
@@ -184,13 +214,44 @@ def composer(config_dir: str | None = None) -> Iterator[Any]:
 def _is_plain_value(override: Override) -> bool:
     """Whether an override sets one value of a key that belongs to no group."""
     plain = override.type == OverrideType.CHANGE and isinstance(override.value(), (int, float, str, bool, type(None)))
-    return plain and not override.is_sweep_override() and override.key_or_group in top_level_keys()
+    known = override.key_or_group in top_level_keys() or override.key_or_group == _EXPECTED
+    return plain and not override.is_sweep_override() and known
+
+
+_EXPECTED = "study.signature"
+_composed: dict[tuple[str, ...], DictConfig] = {}
+
+
+class SharingLoader:
+    """Hydra's loader of the configs of a sweep's jobs, for points that differ in plain settings alone: each process composes
+    them once, as `composer` does."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader, self.sweep = loader, uuid.uuid4().hex
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        values = {o.key_or_group: o.value() for o in parse_overrides(sweep_overrides) if _is_plain_value(o)}
+        shared = [word for word in sweep_overrides if word.partition("=")[0] not in values]
+        key = (self.sweep, *shared)
+        if key not in _composed:
+            _composed[key] = self.loader.load_sweep_config(master_config, shared)
+        cfg = copy.deepcopy(_composed[key])
+        with _unlocked(cfg), flag_override(cfg, "readonly", False):
+            for name, value in values.items():
+                OmegaConf.update(cfg, name, value)
+            cfg.hydra.overrides.task = list(sweep_overrides)
+        return cfg
 
 
 # ---- Hydra's own application
 
 
-def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
+def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
     """Hands the command line to Hydra: one job, or a multirun with its sweeper and launcher. Errors: `RequestError` for
     a config that Hydra cannot compose; whatever a job or a launcher raised."""
     register()
@@ -203,7 +264,8 @@ def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], float]) -> None:
     except RequestError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise RequestError(_explain(error, list(argv))) from error
+        asked = parse_arguments(argv)
+        raise RequestError(_explain(error, asked.overrides, (asked.config_dir,) if asked.config_dir else ())) from error
     finally:
         sys.argv = before
 
@@ -224,9 +286,20 @@ def _raising() -> Iterator[None]:
 def job_facts() -> tuple[list[str], bool, tuple[str, ...]]:
     """Of the running job: its overrides, whether it is one of several, the folders of options the person named."""
     conf = HydraConfig.get()
+    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, named_directories(conf)
+
+
+def named_directories(conf: Any) -> tuple[str, ...]:
+    """Of Hydra's own config, the folders of options that the person named."""
     known = {str(directory.absolute()) for directory in option_directories()}
-    paths = [s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known]
-    return list(conf.overrides.task), conf.mode == RunMode.MULTIRUN, tuple(paths)
+    return tuple(s.path for s in conf.runtime.config_sources if s.schema == "file" and s.path not in known)
+
+
+def sweeper_facts() -> dict[str, Any]:
+    """Of the running job: what its sweeper was told."""
+    facts = OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)
+    assert isinstance(facts, dict)
+    return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
 
 
 def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
@@ -234,8 +307,16 @@ def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
     expected = cfg.study.signature
     with _unlocked(cfg):
         cfg.study.signature = None
-    note_overrides(cfg, [word for word in overrides if not word.startswith("study.signature=")])
+    note_overrides(cfg, [word for word in overrides if not word.startswith(f"{_EXPECTED}=")])
     return None if expected is None else str(expected)
+
+
+def chosen_option(group: str, overrides: Sequence[str]) -> str | None:
+    """The option of a group that the running job chose, also by way of an arm; outside a job what the overrides say."""
+    config = HydraConfig.instance().cfg
+    if config is not None:
+        return str(HydraConfig.get().runtime.choices[group])
+    return next((word.partition("=")[2] for word in overrides if word.partition("=")[0] == group), None)
 
 
 def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
@@ -250,27 +331,26 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _explain(error: BaseException, overrides: list[str]) -> str:
+def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = ()) -> str:
     """One line for what Hydra said in several."""
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t.*\n)*)", text):
-        path, group, lines = match.groups()
-        option, known = path.removeprefix(f"{group}/"), lines.split()
-        return f"{group}={option}: no such option; allowed: {listed(known)}{nearest(option, known)}"
-    if match := re.search(r"Could not override '([^']+)'|Could not delete from config. '([^']+)'", text):
-        return unknown_key(match.group(1) or match.group(2), overrides)
-    if match := re.search(r"Could not append to config|Key '([^']+)' is not in struct", text):
-        return unknown_key(match.group(1) or "", overrides)
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)?'", text):
+        group, option = match.group(1), match.group(2) or ""
+        return no_such_option(group, option, _known_options(group, text, named))
+    unknown = r"Could not override '([^']+)'|Could not delete from config. '([^']+)'|Key '([^']+)' is not in struct"
+    if match := re.search(unknown, text):
+        return unknown_key(match[match.lastindex or 1], given(overrides), named)
+    if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{match.group(1)}: it is there already, and is set without a plus sign, as in {match.group(1)}=VALUE"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match.group(1)}: several values make a grid, which needs -m (a list is written key=[1,2])"
     if match := re.search(r"Multiple values for (\S+)\.|config groups is not supported: '\++([^=]+)", text):
         group = match.group(1) or match.group(2)
         return f"{group}: choose an option without a plus sign, as in {group}=OPTION"
-    if match := re.search(r"Config group override must be a string or a list. Got (\w+)", text):
-        wrong = [word for word in overrides if word.partition("=")[0] in ("", *groups()) and not _is_name(word)]
-        return f"{listed(wrong) or match.group(1)}: a group takes the name of an option"
     return _first_line(error)
 
 
-def _is_name(word: str) -> bool:
-    return isinstance(_parse_override(word).value(), str)
+def _known_options(group: str, text: str, named: Sequence[str]) -> list[str]:
+    """The options of a group; those of one of Hydra's own from its error."""
+    match = re.search(r"Available options in '[^']+':\n((?:\t.*\n)*)", text)
+    return groups(named).get(group) or (match.group(1).split() if match else [])

@@ -2,7 +2,7 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RequestError(ValueError):
@@ -13,6 +13,10 @@ class RunFailed(RuntimeError):
     """A run ended with an error. Exit code 1."""
 
 
+class Pruned(Exception):
+    """A search has cut a run, which can be resumed: no failure."""
+
+
 def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
     """A file that cannot be written is a wrong request; a full disk, or one that fails, is not."""
     text = f"cannot write {where or error.filename}: {error.strerror or error}"
@@ -20,15 +24,27 @@ def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
     return RequestError(text) if error.errno in wrong else RunFailed(text)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The nearest of the known names, whatever the case of its letters, or None."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, 1, cutoff)
+    return names[close[0]] if close else None
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """` (did you mean 'x'?)` for the nearest of the known names, or nothing.
 
     Example:
-        >>> nearest("piror", ["prior", "rate"])
+        >>> nearest("Piror", ["prior", "rate"])
         " (did you mean 'prior'?)"
     """
-    close = difflib.get_close_matches(word, list(known), 1, 0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    found = closest(word, known, cutoff)
+    return did_you_mean([found] if found else [])
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """The same for names that are known to be near; at most four are shown."""
+    return f" (did you mean {' or '.join(map(repr, names[:4]))}?)" if names else ""
 
 
 def listed(names: Iterable[str]) -> str:

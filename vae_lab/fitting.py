@@ -4,11 +4,13 @@ import functools
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.build import build, build_model, build_objective, updates_of
 from vae_lab.claim import Claim
@@ -16,6 +18,7 @@ from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
+from vae_lab.ranks import together
 from vae_lab.request import Request, Say
 from vae_lab.scoring import load_weights
 from vae_lab.store import HISTORY, LAST
@@ -23,25 +26,27 @@ from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
+from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.trainer import own_device, processes_of
 
 
 def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
-    path, settings = asked.directory.path, asked.settings
+    path = asked.directory.path
     ledger, resume = Ledger(path / ".ledger"), resumable(path, say)
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
-    pl.seed_everything(settings["seed"], verbose=False)
-    module = make_module(asked, ledger)
-    if settings["init_from"] and not resume:
-        load_weights(module.model, Path(settings["init_from"]), "last", start=True)
-    trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
-    started = time.perf_counter()
-    try:
-        lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
-    finally:
-        ledger.add_seconds(time.perf_counter() - started)
+    if tracker:
+        tracker.begin(asked.directory.history())
+    with together(asked, resume=bool(resume)) as processes:
+        module = prepared(asked, bool(resume), ledger, processes)
+        trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
+        started = time.perf_counter()
+        try:
+            lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
+        finally:
+            ledger.add_seconds(time.perf_counter() - started)
     return {
         "seconds_fit": ledger.seconds,
         "steps": module.updates,
@@ -50,7 +55,17 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
     }
 
 
+def prepared(asked: Request, resume: bool, ledger: Ledger | None = None, processes: Alone = ALONE) -> Training:
+    """The module of a run, with the weights that it begins with; a run that goes on has them from its checkpoint."""
+    pl.seed_everything(asked.settings["seed"], verbose=False)
+    module = make_module(asked, ledger, processes)
+    if asked.settings["init_from"] and not resume:
+        load_weights(module.model, Path(asked.settings["init_from"]), "last", start=True)
+    return module
+
+
 def lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
+    trainer.precision_plugin.convert_module(module)  # now: weights that are restored first would be rounded
     data = functools.partial(asked.dataset.batches, device=trainer.strategy.root_device)
     train = data("train", asked.settings["batch_size"], seed=asked.settings["seed"], shuffle=True)
     val = data("val", VALIDATION_BATCH)
@@ -67,7 +82,7 @@ VALIDATION_BATCH = 256
 checkpoint sees belongs to the training, and `evaluation.*` must not reach it."""
 
 
-def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
+def make_module(asked: Request, ledger: Ledger | None = None, processes: Alone = ALONE) -> Training:
     settings, spec = asked.settings, asked.dataset.spec()
     updates = updates_of(settings, spec)
     return Training(
@@ -82,11 +97,12 @@ def make_module(asked: Request, ledger: Ledger | None = None) -> Training:
         accumulate=settings["trainer"].get("accumulate_grad_batches", 1),
         corruption=build(settings["corruption"]),
         information=lambda model, batches: information(model, batches).plug_in,
+        processes=processes,
     )
 
 
-def preflight(asked: Request) -> int:
-    """Builds everything that a run trains, without memory or data; the number of its parameters.
+def built(asked: Request) -> Request:
+    """Builds everything that a run trains, without memory or data; the request with what is known then.
 
     Errors: `RequestError` if something cannot be built: better now than in the last cell of a grid.
     """
@@ -96,13 +112,22 @@ def preflight(asked: Request) -> int:
             module.configure_optimizers()
     except (ValueError, TypeError, RuntimeError) as error:
         raise RequestError(f"{asked.label}: cannot be built: {str(error).splitlines()[0]}") from error
-    return sum(parameter.numel() for parameter in module.model.parameters())
+    updates = updates_of(asked.settings, asked.dataset.spec())
+    settled = max(module.objective.settled, module.inference.settled)
+    late = [f"the weights settle at update {settled}, and the run ends at {updates}"] * (settled > updates)
+    parameters = sum(parameter.numel() for parameter in module.model.parameters())
+    return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters)
 
 
-def make_trainer(asked: Request, loggers: list[Any], progress: bool) -> pl.Trainer:
+def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int = 0) -> pl.Trainer:
+    """The trainer of a run, or of one of the processes that share it, of which the first alone saves checkpoints."""
     directory = str(asked.directory.path / "checkpoints")
     callbacks = [build(node, directory=directory) for node in asked.settings["callbacks"].values()]
+    callbacks = [callback for callback in callbacks if rank == 0 or not isinstance(callback, Checkpoint)]
+    callbacks += asked.callbacks
     node = dict(asked.settings["trainer"])
+    if processes_of(node.get("devices", 1)) > 1:
+        node["devices"] = own_device(node["accelerator"], node["devices"], rank)
     node["enable_progress_bar"] = node["enable_progress_bar"] and progress and sys.stderr.isatty()
     if node["enable_progress_bar"]:
         callbacks.append(pl.callbacks.RichProgressBar())

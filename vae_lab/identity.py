@@ -1,5 +1,6 @@
 """The name of a run: a hash of everything that can change the trained model, and of nothing else."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -76,6 +77,12 @@ def _canonical(value: Any) -> Any:
 
 def _without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node's settings in the types that its class declares (1 for a float is 1.0, but 1 update is not 1.0 run)."""
+    return dict(_read_without_defaults(json.dumps(node)))
+
+
+@functools.lru_cache(1024)  # the points of a grid share most of their nodes
+def _read_without_defaults(content: str) -> dict[str, Any]:
+    node = json.loads(content)
     target = locate("", str(node["_target_"]))
     forwards = getattr(target, "forwards_to", None)
     parameters = {

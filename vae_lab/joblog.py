@@ -28,6 +28,7 @@ def logged(path: Path) -> Iterator[None]:
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # Lightning's own
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # of every resumed run
         warnings.simplefilter("default", PossibleUserWarning)  # advice: for the log
+        warnings.filterwarnings("ignore", ".*sync_dist=True")  # every process of a run has the same figures
         yield
 
 

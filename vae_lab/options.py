@@ -5,15 +5,16 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
-from vae_lab.errors import RequestError, listed, nearest
+from vae_lab.errors import RequestError
 
 ENTRY_POINT = "vae_lab.conf"
 _TARGET = re.compile(r"(?:^|[\s{,])_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
@@ -109,40 +110,52 @@ LISTS = ("regularizer", "callbacks")  # groups that name any number of parts
 
 def components() -> list[str]:
     """The groups of which every config has a node."""
-    chosen = [key for entry in _primary()["defaults"] if isinstance(entry, dict) for key in entry]
-    return [key for key in chosen if key not in PRESETS and not key.startswith("override ")]
+    return [group for group in defaults() if group not in PRESETS]
 
 
-def _option_keys(group: str, option: str, part: str | None = None) -> list[str]:
-    """The settings that an option's file has, or a part of it."""
-    for directory in option_directories():
-        file = directory / group / f"{option}.yaml"
-        if file.exists():
-            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            content = content[part] if part else content
-            return [key for key in content if not key.startswith("_") and key != "defaults"]
-    return []
+def defaults() -> dict[str, Any]:
+    """The option of every group that the primary config chooses; None for none."""
+    entries = [entry for entry in _primary()["defaults"] if isinstance(entry, dict)]
+    return {key: value for entry in entries for key, value in entry.items() if not key.startswith("override ")}
 
 
-def unknown_key(key: str, overrides: Sequence[str] = ()) -> str:
-    """One line for a key that is not there: what the option has, which other option has it, the nearest name."""
-    head, _, rest = key.partition(".")
-    if head == "arm":
-        return f"{key}: an arm belongs to a study; add experiment=NAME"
-    if head == "hydra":
-        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has"
-    known_groups = groups()
-    top = [*known_groups, *top_level_keys()]
-    if head not in top or not rest:
-        return f"{key}: no such key or group; groups: {listed(known_groups)}{nearest(head, top)}"
-    chosen = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == head), None)
-    where = f"{head}={chosen}" if chosen else f"the chosen {head}"
-    part, _, nested = rest.partition(".")
-    others = options_with(head, part)
-    if nested and chosen and any(option in chosen.strip("[]").split(",") for option in others):
-        keys = set(_option_keys(head, others[0], part))
-        return f"{key}: no such key; {head}.{part} has {listed(keys)}{nearest(nested, keys)}"
-    if others:
-        return f"{key}: {where} has no such key; it belongs to {head}={' or '.join(others)}"
-    keys = {k for option in known_groups.get(head, []) for k in _option_keys(head, option)}
-    return f"{key}: no such key; {head} has {listed(keys) or 'none'}{nearest(rest, keys)}"
+def option_content(group: str, option: str, named: Sequence[str] = ()) -> dict[str, Any]:
+    """What an option's file says, or the part of a study that stands for one; empty for an option that there is not."""
+    for directory in option_directories(named):
+        if (file := directory / group / f"{option}.yaml").exists():
+            return _read(file)
+    with contextlib.suppress(OSError):
+        node = ConfigStore.instance().load(f"{group}/{option}.yaml").node
+        return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
+    return {}
+
+
+@functools.cache
+def _read(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+
+
+def keys_of(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of the settings in an option's file."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{key}.")
+        elif not key.startswith("_") and key != "defaults":
+            yield f"{prefix}{key}"
+
+
+def options_saying(group: str, name: str) -> list[str]:
+    """The options of a group whose file has a name in its comments, such as that of a published method."""
+    files = [file for directory in option_directories() for file in sorted(directory.glob(f"{group}/*.yaml"))]
+    words = _plain(name)
+    return [file.stem for file in files if re.search("[a-z]", words) and words in _comments(file)]
+
+
+@functools.cache
+def _comments(file: Path) -> str:
+    return _plain(" ".join(_COMMENT.findall(file.read_text(encoding="utf-8"))))
+
+
+def _plain(text: str) -> str:
+    """Words alone, in lower case: `delta_vae` and `delta-VAE` are the same."""
+    return f" {' '.join(re.findall('[a-z0-9]+', text.lower()))} "

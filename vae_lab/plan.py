@@ -11,9 +11,10 @@ import yaml
 
 from vae_lab.config import composer, expand, parse_overrides
 from vae_lab.errors import RequestError
-from vae_lab.fitting import preflight
+from vae_lab.fitting import built
 from vae_lab.grid import Task
-from vae_lab.request import request
+from vae_lab.progress import duration
+from vae_lab.request import Requests
 from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
 
@@ -39,14 +40,13 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
     crossed = {*study.over, *swept}
-    named = (config_dir,) if config_dir else ()
+    checked = Requests((config_dir,) if config_dir else (), then=built)
     with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
             given = dict(word.partition("=")[::2] for word in words_of_point)
             cfg = compose_point(words_of_point)
             try:
-                asked = request(cfg, named)
-                preflight(asked)
+                asked = checked(cfg)
             except RequestError as error:
                 raise RequestError(f"{given['arm']}: {error}") from error
             over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
@@ -95,7 +95,7 @@ def described(cells: list[Cell]) -> list[str]:
     lines = []
     for cell in cells:
         over = " ".join(f"{key}={value}" for key, value in cell.over.items())
-        size = f"{preflight(cell.task.request):,} parameters"
+        size = f"{cell.task.request.parameters:,} parameters"
         lines.append(f"{cell.directory.signature}  {cell.directory.state():9}  {cell.point.name}  {over}  {size}")
     done = sum(cell.directory.state() == "completed" for cell in cells)
     return [*lines, f"{len(cells)} cell{'s' * (len(cells) != 1)}, {done} done{_estimate(cells)}"]
@@ -116,4 +116,4 @@ def _estimate(cells: list[Cell]) -> str:
     overall = statistics.mean(itertools.chain(*known.values()))
     seconds = sum(statistics.mean(known.get(cell.point.arm, [overall])) for cell in missing.values())
     jobs = side_by_side(cells[0].task.request.settings["threads"], len(missing))
-    return f"; about {seconds / jobs / 60:.0f} min for the other {len(missing)}, {jobs} side by side"
+    return f"; about {duration(seconds / jobs)} for the other {len(missing)}, {jobs} side by side"

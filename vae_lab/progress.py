@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vae_lab.store import RESULT, Damaged, read_json, to_json, write_atomically
@@ -16,16 +17,32 @@ def begin(study: Path, total: int, pending: Sequence[str]) -> None:
     write_atomically(study / _LAUNCH, to_json(content))
 
 
-def of_study(study: Path) -> str:
-    """`[ 5/24, 3 min left] `, or nothing outside a study. Time left assumes runs of equal length."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a launch is: runs of the study, those that have ended, and the seconds left if runs are of equal length
+    (None before one has ended)."""
+
+    total: int
+    ended: int
+    left: float | None
+
+
+def read(study: Path) -> Progress | None:
+    """The progress of a study's last launch, or None where there was none."""
     try:
         launch = read_json(study / _LAUNCH)
         started, total, pending = float(launch["started"]), int(launch["total"]), list(launch["pending"])
     except (OSError, ValueError, KeyError, TypeError, Damaged):
-        return ""
+        return None
     ended = sum(_ended_since(study / name / RESULT, started) for name in pending)
-    remaining = (time.time() - started) / ended * (len(pending) - ended) if ended else 0
-    return f"[{total - len(pending) + ended:{len(str(total))}}/{total}{_left(remaining)}] "
+    left = (time.time() - started) / ended * (len(pending) - ended) if ended else None
+    return Progress(total, total - len(pending) + ended, left)
+
+
+def of_study(study: Path) -> str:
+    """`[ 5/24, 3 min left] `, or nothing outside a study. Time left assumes runs of equal length."""
+    found = read(study)
+    return f"[{found.ended:{len(str(found.total))}}/{found.total}{_left(found.left or 0)}] " if found else ""
 
 
 def _ended_since(result: Path, started: float) -> bool:
@@ -33,6 +50,9 @@ def _ended_since(result: Path, started: float) -> bool:
 
 
 def _left(seconds: float) -> str:
-    if seconds <= 0:
-        return ""
-    return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
+    return f", {duration(seconds)} left" if seconds > 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """In minutes, or in seconds where that is short."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,17 +1,19 @@
 """A checked request for a run, and the directory that is its name."""
 
 import functools
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from vae_lab.build import build
-from vae_lab.check import check_machine, check_settings
+from vae_lab.check import check_machine, check_settings, check_top_level
+from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
-from vae_lab.config import resolve
+from vae_lab.config import given, resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import Evaluation
@@ -32,6 +34,8 @@ class Request:
     dataset: Dataset
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
+    parameters: int = 0  # of the model, once it was built
+    callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property
     def label(self) -> str:
@@ -54,6 +58,39 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
+    displacing = displaced(given(settings["overrides"]), named)
+    return Request(settings, dataset, _directory(settings), (*displacing, *cautions(settings)))
+
+
+class Requests:
+    """The requests of many configs, of which those that differ in the seed alone are checked once.
+
+    Arguments:
+        named: folders of options that the person named.
+        then: what is done to a request that was checked, once too.
+    """
+
+    def __init__(self, named: tuple[str, ...] = (), then: Callable[[Request], Request] = lambda asked: asked) -> None:
+        self._named, self._then, self._known = named, then, dict[str, Request]()
+
+    def __call__(self, cfg: DictConfig) -> Request:
+        """Errors: `RequestError` if the config makes no sense."""
+        settings = resolve(cfg)
+        key = json.dumps({**settings, "seed": 0, "overrides": None}, default=str)
+        known = self._known.get(key)
+        if known is not None and known.dataset.fingerprint() == known.settings["spec"]["fingerprint"]:
+            return reseeded(known, settings)
+        self._known[key] = self._then(request(cfg, self._named))
+        return self._known[key]
+
+
+def reseeded(asked: Request, settings: dict[str, Any]) -> Request:
+    """The request for a config that differs from one that was checked in the seed alone. Errors: `RequestError`."""
+    check_top_level(settings)
+    settings["spec"] = asked.settings["spec"]
+    return replace(asked, settings=settings, directory=_directory(settings))
+
+
+def _directory(settings: dict[str, Any]) -> RunDirectory:
     folder = Path(settings["runs_dir"]) / settings["study"]["name"]
-    directory = RunDirectory(folder / signature(settings, fingerprint))
-    return Request(settings, dataset, directory, tuple(cautions(settings)))
+    return RunDirectory(folder / signature(settings, settings["spec"]["fingerprint"]))

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import shutil
-import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +12,16 @@ import torch
 import yaml
 from omegaconf import DictConfig
 
-from vae_lab.build import build
 from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import RequestError, RunFailed, refusal
+from vae_lab.errors import Pruned, RequestError, RunFailed, refusal
 from vae_lab.fitting import fit, resumable
 from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
 from vae_lab.store import CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, to_json, write_atomically
+from vae_lab.tracking import tracked
 
 
 def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
 def _forget(path: Path) -> None:
     for name in (RESULT, CONFIG, HISTORY, LOG, ".ledger"):
         (path / name).unlink(missing_ok=True)
-    for folder in ("checkpoints", "figures", ".hydra"):
+    for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
         shutil.rmtree(path / folder, ignore_errors=True)
 
 
@@ -100,17 +99,21 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
             say(f"{asked.label}: {path / LAST} is gone, and with it the model; the run is made again")
         if done is None or not resumable(path, say):
             _write_config(asked)
-            with _tracked(asked, say) as tracker:
+            with tracked(asked, say) as tracker:
                 result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
+                _keep(result, path, claim)  # before a tracker's last words, which may wait for a network
                 if tracker:
-                    metrics = {name: value for name, value in result["metrics"].items() if name.startswith("test/")}
-                    tracker.log_metrics(metrics, step=result["timing"]["steps"])
+                    tracker.report(result, path)
         else:
             result = evaluated(asked, done["timing"], say)
+            _keep(result, path, claim)
     except ClaimLost:
         raise
     except (KeyboardInterrupt, SystemExit):
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
+        raise
+    except Pruned as stop:
+        logging.getLogger(__name__).info("pruned at %s; the run goes on from there when asked again", stop)
         raise
     except Exception as error:
         first = _first_line(error)
@@ -118,9 +121,12 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(record(asked, "failed", {}, {}, {}, error=first)))
         raise RunFailed(f"{asked.label}: {first} (see {path / LOG})") from error
+    return result
+
+
+def _keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
     claim.check()
     write_atomically(path / RESULT, to_json(result))
-    return result
 
 
 def _first_line(error: Exception) -> str:
@@ -132,24 +138,3 @@ def _write_config(asked: Request) -> None:
     path = asked.directory.path
     write_atomically(path / CONFIG, yaml.safe_dump(asked.settings, sort_keys=False))
     write_atomically(path / ".hydra" / "overrides.yaml", yaml.safe_dump(asked.settings.get("overrides", [])))
-
-
-@contextlib.contextmanager
-def _tracked(asked: Request, say: Say) -> Iterator[Any]:
-    """The tracker of a run, or None; it is ended with the run's exit code, also when the run failed."""
-    tracker = _tracker(asked)
-    try:
-        yield tracker
-    finally:
-        if hasattr(tracker, "end"):
-            tracker.end(failed=sys.exc_info()[0] is not None, say=say)
-
-
-def _tracker(asked: Request) -> Any:
-    context = {
-        "run_dir": asked.directory.path,
-        "run_name": asked.label,
-        "study_name": asked.settings["study"]["name"],
-        "run_config": asked.settings,
-    }
-    return build(asked.settings["logger"], **context)

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
+from pydantic import Field
 
 Count = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
@@ -10,9 +11,12 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Momentum = Annotated[float, Interval(ge=0, lt=1)]
+ProperFraction = Annotated[float, Interval(ge=0, lt=1)]
 Widths = Annotated[list[Count], MinLen(1)]
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus"]
 
-Updates = Annotated[int, Ge(1)] | Annotated[float, Interval(gt=0, le=1)]
-Span = Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)]  # one that may be empty
+_Whole = Field(description="a whole number of updates")
+_Part = Field(description="a fraction of the run")
+Updates = Annotated[int, Ge(1), _Whole] | Annotated[float, Interval(gt=0, le=1), _Part]
+Span = Annotated[int, Ge(0), _Whole] | Annotated[float, Interval(ge=0, le=1), _Part]  # one that may be empty
 """A span of training: an int counts updates, a float is a fraction of the run, as in Lightning's `limit_train_batches`."""

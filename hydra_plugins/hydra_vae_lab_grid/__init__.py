@@ -2,6 +2,7 @@
 this file, so that it imports nothing heavy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -16,6 +17,10 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
+        from vae_lab.config import SharingLoader
+
+        shared: Any = SharingLoader(hydra_context.config_loader)
+        hydra_context = replace(hydra_context, config_loader=shared)
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -27,6 +32,7 @@ class GridSweeper(Sweeper):
         return run_grid(self._launch)
 
     def _launch(self, points: Sequence[Sequence[str]], first: int) -> Sequence[Any]:
+        assert self.launcher is not None
         return self.launcher.launch(points, initial_job_idx=first)
 
 

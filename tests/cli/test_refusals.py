@@ -38,27 +38,27 @@ NAMES = [
     ("+prior=mixture", "prior: choose an option without a plus sign, as in prior=OPTION"),
     ("++prior=mixture", "prior: choose an option without a plus sign, as in prior=OPTION"),
     ("prior=", f"prior=: no such option; allowed: {options('prior')}"),
-    ("prior=3", "prior=3: a group takes the name of an option"),
+    ("prior=3", "prior=3: no such option; allowed: mixture, normal"),
     ("~prior", f"prior: choose one of {options('prior')}"),
     ("mitigation=free_bit", f"mitigation=free_bit: no such option; allowed: {options('mitigation')} (did you mean 'free_bits'?)"),
     ("hydra/launcher=jobli", "hydra/launcher=jobli: no such option; allowed: basic, joblib (did you mean 'joblib'?)"),
     ("hydra.launcher.x=3", "hydra.launcher.x: Hydra has no such key; vae-lab train --cfg hydra shows those it has"),
     ("arm=vanilla", "arm: an arm belongs to a study; add experiment=NAME"),
-    ("optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, momentum, weight_decay (did you mean 'lr'?)"),
-    ("+optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
-    ("++optimizer.lrr=1", "optimizer.lrr: no such key; optimizer has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
-    ("~rate.nats", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
-    ("rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
-    ("+rate.nats=0.1", "rate.nats: the chosen rate has no such key; it belongs to rate=capacity or free_bits or hinge"),
-    ("prior.components=3", "prior.components: the chosen prior has no such key; it belongs to prior=mixture"),
-    ("dataset.root=/x", "dataset.root: the chosen dataset has no such key; it belongs to dataset=frey_faces or mnist"),
-    ("+encoder.shape=[3]", "encoder.shape: no such key; encoder has activation, hidden"),
+    ("optimizer.lrr=1", "optimizer.lrr: no such key; optimizer=adam has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
+    ("+optimizer.lrr=1", "optimizer.lrr: no such key; optimizer=adam has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
+    ("++optimizer.lrr=1", "optimizer.lrr: no such key; optimizer=adam has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
+    ("~rate.nats", "rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
+    ("rate.nats=0.1", "rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
+    ("+rate.nats=0.1", "rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
+    ("prior.components=3", "prior.components: prior=normal has no such key; it belongs to prior=mixture"),
+    ("dataset.root=/x", "dataset.root: dataset=digits has no such key; it belongs to dataset=frey_faces or mnist"),
+    ("+encoder.shape=[3]", "encoder.shape: no such key; encoder=mlp has activation, hidden"),
     ("+study.foo=3", "study.foo: no such key"),
     ("+callbacks.foo=3", "callbacks.foo: 3 given; must have a _target_"),
     ("+regularizer.mmd=3", "regularizer.mmd: 3 given; must have a _target_; it belongs to regularizer=mmd"),
     (
         "+trainer.limit_val_batchs=2",
-        "trainer.limit_val_batchs: no such key; trainer has 25 keys (did you mean 'limit_val_batches'?)",
+        "trainer.limit_val_batchs: no such key; trainer=cpu has 25 keys (did you mean 'limit_val_batches'?)",
     ),
     ("+trainer.strategy=ddp", f"trainer.strategy: not to be set here: {ONE_PROCESS}"),
     ("+trainer.logger=false", "trainer.logger: not to be set here: use the group logger"),
@@ -73,40 +73,40 @@ NAMES = [
 ]  # fmt: skip
 
 VALUES = [
-    ("seed=x", "seed: 'x' given; must be a valid integer"),
-    ("seed=-1", "seed: -1 given; must be greater than or equal to 0"),
-    ("seed=4294967296", "seed: 4294967296 given; must be less than or equal to 4294967295"),
-    ("seed=true", "seed: True given; must be a valid integer"),
-    ("~seed", "seed: None given; must be a valid integer"),
-    ("optimizer.lr=-1", "optimizer.lr: -1 given; must be greater than 0"),
-    ("optimizer.lr=abc", "optimizer.lr: 'abc' given; must be a valid number"),
-    ("optimizer.lr=nan", "optimizer.lr: nan given; must be a finite number"),
-    ("optimizer.betas=[0.9]", "optimizer.betas: [0.9] given; must have at least 2 entries"),
-    ("optimizer.betas=[0.9,1.5]", "optimizer.betas.1: 1.5 given; must be less than 1"),
-    ("latent_dim=0", "latent_dim: 0 given; must be greater than or equal to 1"),
-    ("latent_dim=2.5", "latent_dim: 2.5 given; must be a valid integer"),
-    ("threads=0", "threads: 0 given; must be greater than or equal to 1"),
-    ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be greater than or equal to 1"),
-    ("evaluation.checkpoint=beste", "evaluation.checkpoint: 'beste' given; must be 'last' or 'best' (did you mean 'best'?)"),
-    ("beta=linear beta.warmup=0", "beta.warmup: 0 given; as an int must be greater than or equal to 1, or as a float must be greater than 0"),
-    ("beta=linear beta.warmup=2.5", "beta.warmup: 2.5 given; as a float must be less than or equal to 1"),
-    ("beta=linear beta.warmup=abc", "beta.warmup: 'abc' given; as an int must be a valid integer, or as a float must be a valid number"),
-    ("rate=free_bits rate.nats=-1", "rate.nats: -1 given; must be greater than or equal to 0"),
-    ("rate=free_bits rate.granularity=dims", "rate.granularity: 'dims' given; must be 'dim', 'group' or 'total' (did you mean 'dim'?)"),
-    ("encoder.hidden=[]", "encoder.hidden: [] given; must have at least 1 entry"),
-    ("encoder.hidden=[0]", "encoder.hidden.0: 0 given; must be greater than or equal to 1"),
-    ("encoder.hidden=32", "encoder.hidden: 32 given; must be a valid list"),
-    ("trainer.max_steps=0", "trainer.max_steps: 0 given; must be greater than or equal to 1"),
-    ("trainer.devices=2", "trainer.devices: 2 given; must be 1"),
+    ("seed=x", "seed: 'x' given; must be a whole number, at least 0, at most 4294967295"),
+    ("seed=-1", "seed: -1 given; must be a whole number, at least 0, at most 4294967295"),
+    ("seed=4294967296", "seed: 4294967296 given; must be a whole number, at least 0, at most 4294967295"),
+    ("seed=true", "seed: True given; must be a whole number, at least 0, at most 4294967295"),
+    ("~seed", "seed: None given; must be a whole number, at least 0, at most 4294967295"),
+    ("optimizer.lr=-1", "optimizer.lr: -1 given; must be a number, above 0"),
+    ("optimizer.lr=abc", "optimizer.lr: 'abc' given; must be a number, above 0"),
+    ("optimizer.lr=nan", "optimizer.lr: nan given; must be a number, above 0"),
+    ("optimizer.betas=[0.9]", "optimizer.betas: [0.9] given; must be a list of 2, each a number, at least 0, below 1"),
+    ("optimizer.betas=[0.9,1.5]", "optimizer.betas: [0.9, 1.5] given; must be a list of 2, each a number, at least 0, below 1"),
+    ("latent_dim=0", "latent_dim: 0 given; must be a whole number, at least 1"),
+    ("latent_dim=2.5", "latent_dim: 2.5 given; must be a whole number, at least 1"),
+    ("threads=0", "threads: 0 given; must be a whole number, at least 1"),
+    ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be a whole number, at least 1"),
+    ("evaluation.checkpoint=beste", "evaluation.checkpoint: 'beste' given; must be one of last, best (did you mean 'best'?)"),
+    ("beta=linear beta.warmup=0", "beta.warmup: 0 given; must be a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),
+    ("beta=linear beta.warmup=2.5", "beta.warmup: 2.5 given; must be a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),
+    ("beta=linear beta.warmup=abc", "beta.warmup: 'abc' given; must be a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),
+    ("rate=free_bits rate.nats=-1", "rate.nats: -1 given; must be a number, at least 0"),
+    ("rate=free_bits rate.granularity=dims", "rate.granularity: 'dims' given; must be one of dim, group, total (did you mean 'dim'?)"),
+    ("encoder.hidden=[]", "encoder.hidden: [] given; must be a list of at least 1, each a whole number, at least 1"),
+    ("encoder.hidden=[0]", "encoder.hidden: [0] given; must be a list of at least 1, each a whole number, at least 1"),
+    ("encoder.hidden=32", "encoder.hidden: 32 given; must be a list of at least 1, each a whole number, at least 1"),
+    ("trainer.max_steps=0", "trainer.max_steps: 0 given; must be a whole number, at least 1, or null"),
+    ("trainer.devices=2", "trainer.devices: 2 given; must be 1, or a list of 1, each a whole number, at least 0"),
     (
         "trainer.precision=nonsense",
-        "trainer.precision: 'nonsense' given; must be '32-true', '64-true', '16-mixed', 'bf16-mixed', '16-true' or 'bf16-true'",
+        "trainer.precision: 'nonsense' given; must be one of 32-true, 64-true, 16-mixed, bf16-mixed, 16-true, bf16-true",
     ),
-    ("+trainer.limit_val_batches=many", "trainer.limit_val_batches: 'many' given; as an int must be a valid integer, or as a float must be a valid number"),
-    ("logger=wandb logger.mode=foo", "logger.mode: 'foo' given; must be 'offline', 'online' or 'disabled'"),
-    ("study.name=a/b", r"study.name: 'a/b' given; must match pattern '^\w[\w.-]*$'"),
+    ("+trainer.limit_val_batches=many", "trainer.limit_val_batches: 'many' given; must be a whole number or a number or null"),
+    ("logger=wandb logger.mode=foo", "logger.mode: 'foo' given; must be one of offline, online, disabled"),
+    ("study.name=a/b", r"study.name: 'a/b' given; must be text, of the form ^\w[\w.-]*$"),
     ("study=foo", "study: 'foo' given; must be keys with values"),
-    ("runs_dir=3", "runs_dir: 3 given; must be a valid string"),
+    ("runs_dir=3", "runs_dir: 3 given; must be text"),
     ("dataset=arrays", "dataset.path: a value is needed (set dataset.path=...)"),
     ("'runs_dir=${nosuch}'", "runs_dir: Interpolation key 'nosuch' not found"),
     ("init_from=nowhere", "init_from: nowhere is no run with a checkpoint"),
@@ -153,7 +153,66 @@ COMBINATIONS = [
     ),
 ]
 
+CHOICES = [
+    ("mitigation=iwae mitigation=free_bits", "mitigation is there twice: mitigation=iwae and mitigation=free_bits"),
+    ("seed=1 ++seed=2", "seed is there twice: seed=1 and ++seed=2"),
+    ("mitigation=[free_bits,capacity]", "mitigation=[free_bits,capacity]: mitigation=free_bits and mitigation=capacity both set rate; choose one of them"),
+    ("bound=[elbo,iwae]", "bound=[elbo,iwae]: bound takes one option, not a list"),
+    ("regularizer=[mmd,dipp]", f"regularizer=dipp: no such option; allowed: {options('regularizer')} (did you mean 'dip'?)"),
+    ("regularizer=[]", f"regularizer=[]: choose one of {options('regularizer')} (regularizer=none for no extra term)"),
+    ("regularizer=[mmd,mmd]", "regularizer=[mmd,mmd]: mmd is there twice"),
+    ("regularizer=[mmd,none]", "regularizer=[mmd,none]: none goes with no other option"),
+    ("regularizer=null", f"regularizer=null: no such option; allowed: {options('regularizer')} (did you mean 'none'?)"),
+    ("mitigation=null", f"mitigation=null: no such option; allowed: {options('mitigation')} (did you mean 'none'?)"),
+    ("beta=0.5", f"beta=0.5: no such option; allowed: {options('beta')}; a value is written beta.value=0.5"),
+    ("beta=1", f"beta=1: no such option; allowed: {options('beta')}; a value is written beta.value=1"),
+    ("bound=IWAE", f"bound=IWAE: no such option; allowed: {options('bound')} (did you mean 'iwae'?)"),
+    ("mitigation=lagging", f"mitigation=lagging: no such option; allowed: {options('mitigation')} (did you mean 'aggressive'?)"),
+    ("mitigation=bn_vae", f"mitigation=bn_vae: no such option; allowed: {options('mitigation')} (did you mean 'batchnorm_mean'?)"),
+    ("mitigation=sa_vae", f"mitigation=sa_vae: no such option; allowed: {options('mitigation')} (did you mean 'semi_amortized'?)"),
+    ("mitigation=delta_vae", f"mitigation=delta_vae: no such option; allowed: {options('mitigation')} (did you mean 'delta'?)"),
+    ("+seed=3", "seed: it is there already, and is set without a plus sign, as in seed=VALUE"),
+]  # fmt: skip
+
+KEYS = [
+    ("beta=geco beta.target=5", "beta.target: no such key; beta=geco has distortion, highest, lowest, momentum, speed"),
+    (
+        "mitigation=free_bits rate.nat=1",
+        "rate.nat: no such key; rate=free_bits (set by mitigation=free_bits) has granularity, group_size, nats, reduction (did you mean 'nats'?)",
+    ),
+    ("mitigation=[free_bits,geco] beta.start=0", "beta.start: beta=geco (set by mitigation=geco) has no such key; it belongs to beta=linear or pi"),
+    ("bound=iwae bound.K=5", "bound.K: no such key; bound=iwae has samples"),
+    ("corruption=gaussian_noise corruption.sigma=1", "corruption.sigma: no such key; corruption=gaussian_noise has sd"),
+    ("mitigation=infovae regularizer.mmd.scal=3", "regularizer.mmd.scal: no such key; regularizer.mmd has alpha, kernel, scale, width (did you mean 'scale'?)"),
+    ("mitigation=free_bits mitigation.nats=1", "mitigation.nats: a preset has no keys of its own (did you mean 'rate.nats'?)"),
+    ("regularizer=mmd regularizer.mmd.kernel=IMQ", "regularizer.mmd.kernel: 'IMQ' given; must be one of rbf, imq (did you mean 'imq'?)"),
+    ("nats=1", f"nats: {NO_KEY} (did you mean 'beta.nats' or 'parametrization.nats' or 'rate.nats'?)"),
+    ("mitigation=free_bits nats=1", f"nats: {NO_KEY} (did you mean 'rate.nats'?)"),
+    ("lr=0.1", f"lr: {NO_KEY} (did you mean 'optimizer.lr'?)"),
+    ("max_step=30", f"max_step: {NO_KEY} (did you mean 'trainer.max_steps'?)"),
+    (
+        "mitigation=receptive_field decoder=mlp",
+        "decoder.receptive_field (set by mitigation=receptive_field): decoder=mlp has no such key; it belongs to decoder=pixelcnn",
+    ),
+    (
+        "mitigation=skip decoder=linear",
+        "decoder.skip (set by mitigation=skip): decoder=linear has no such key; it belongs to decoder=conv or mlp or pixelcnn",
+    ),
+]  # fmt: skip
+
+DISPLACED = [
+    ("mitigation=geco beta=linear", "mitigation=geco sets beta=geco; beta=linear takes its place"),
+    ("mitigation=infovae regularizer=dip", "mitigation=infovae sets regularizer=mmd; regularizer=dip takes its place"),
+    (
+        "mitigation=[batchnorm_mean,free_bits] rate=identity",
+        "mitigation=free_bits sets rate=free_bits; rate=identity takes its place",
+    ),
+]
+
 ALLOWED = [
+    "mitigation=geco beta=geco",
+    "mitigation=[free_bits,batchnorm_mean] rate.nats=0.1",
+    "regularizer=[mmd,dip]",
     "rate=free_bits prior=mixture rate.granularity=total",
     "rate=free_bits rate.reduction=example trainer.accumulate_grad_batches=2",
     "bound=iwae",
@@ -180,7 +239,7 @@ def check_refused(lab: Lab, words: list[str], text: str, command: str = "check")
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("request_", "text"), [*NAMES, *VALUES, *COMBINATIONS])
+@pytest.mark.parametrize(("request_", "text"), [*NAMES, *CHOICES, *KEYS, *VALUES, *COMBINATIONS])
 def test_a_wrong_request_costs_one_line(request_: str, text: str, lab: Lab) -> None:
     check_refused(lab, shlex.split(request_), text)
 
@@ -189,6 +248,13 @@ def test_a_wrong_request_costs_one_line(request_: str, text: str, lab: Lab) -> N
 def test_what_makes_sense_is_let_through(request_: str, lab: Lab) -> None:
     said = lab("check", *shlex.split(request_))
     assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize(("request_", "text"), DISPLACED)
+def test_what_takes_the_place_of_a_part_of_a_preset_is_said(request_: str, text: str, lab: Lab) -> None:
+    said = lab("check", *shlex.split(request_))
+    assert said.code == 0
+    assert f"warning: {text}\n" in said.err
 
 
 @pytest.mark.parametrize("command", ["train", "check"])
@@ -200,10 +266,11 @@ def test_train_and_check_refuse_alike(command: str, request_: str, text: str, la
 @pytest.mark.parametrize(
     ("grid", "text"),
     [
-        ("seed=0,1 latent_dim=4,0", "latent_dim: 0 given; must be greater than or equal to 1"),
+        ("seed=0,1 latent_dim=4,0", "seed=0 latent_dim=0: latent_dim: 0 given; must be a whole number, at least 1"),
         ("prior=normal,mixtur", f"prior=mixtur: no such option; allowed: {options('prior')} (did you mean 'mixture'?)"),
-        ("rate=identity,free_bits rate.nats=0.1", "rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
-        ("rate=free_bits,identity +rate.nat=1", "rate.nat: no such key; rate has granularity, group_size, nats, reduction (did you mean 'nats'?)"),
+        ("rate=identity,free_bits rate.nats=0.1", "rate=identity: rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
+        ("mitigation=none,free_bits rate.nats=0.1", "mitigation=none: rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
+        ("rate=free_bits,identity +rate.nat=1", "rate=free_bits: rate.nat: no such key; rate=free_bits has granularity, group_size, nats, reduction (did you mean 'nats'?)"),
     ],
 )  # fmt: skip
 def test_a_grid_whose_last_point_is_wrong_starts_nothing(grid: str, text: str, lab: Lab) -> None:
@@ -215,7 +282,7 @@ def test_a_refusal_has_a_traceback_only_when_asked(lab: Lab, monkeypatch: pytest
     said = lab("check", "latent_dim=0")
     assert said.code == 2
     assert said.err.startswith("Traceback")
-    assert said.err.endswith("vae-lab: latent_dim: 0 given; must be greater than or equal to 1\n")
+    assert said.err.endswith("vae-lab: latent_dim: 0 given; must be a whole number, at least 1\n")
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ BROKEN = [
 ]  # fmt: skip
 REFUSED_POINTS = [
     (STUDY.replace("latent_dim", "latent_dims"), "plain: latent_dims: no such key or group; groups: "),
-    (STUDY.replace("mitigation: none", "optimizer.lr: -1"), "plain: optimizer.lr: -1 given; must be greater than 0"),
+    (STUDY.replace("mitigation: none", "optimizer.lr: -1"), "plain: optimizer.lr: -1 given; must be a number, above 0"),
     (STUDY.replace("mitigation: none", "mitigatoin: none"), "plain: mitigatoin: no such key or group; groups: "),
-    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends: no such key; beta has delay, end, start, warmup"),
+    (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends: no such key; beta=linear (set by mitigation=kl_annealing) has delay, end, start, warmup"),
     (STUDY.replace("  - override /encoder: linear", "  - override /encoder: lin"), "encoder=lin: no such option; allowed: "),
     (STUDY.replace("over: {seed", "over: {sed"), "sed: no such key or group; groups: "),
 ]  # fmt: skip

@@ -252,11 +252,15 @@ def test_options_that_change_under_way_change_no_run_unnoticed(
     (in_tmp / "options" / "prior" / "changing.yaml").write_text("_target_: changing_prior.Changing\n")
     (in_tmp / "changing_prior.py").write_text(CHANGING)
     monkeypatch.syspath_prepend(str(in_tmp))
-    write_study(in_tmp, "small", STUDY.replace("arms:", "arms:\n  changing: {prior: changing}"))
-    said = lab("study", "small", "--config-dir", "options", "seed=0,1", "arm=changing", SERIAL)
+    write_study(
+        in_tmp,
+        "small",
+        STUDY.replace("arms:", "arms:\n  changing: {prior: changing}\n  changed: {prior: changing, beta.value: 0.5}"),
+    )
+    said = lab("study", "small", "--config-dir", f"{in_tmp}/options", "seed=0", "arm=changing,changed", SERIAL)
     assert said.code == 1
-    left_out, end = said.err.splitlines()
-    assert left_out.startswith("changing seed=1: left out: it was run ")
+    left_out, end = said.err.splitlines()[-2:]
+    assert left_out.startswith("changed seed=0: left out: it was run "), said.err
     assert left_out.endswith(" now; options or data have changed meanwhile")
     assert end == "1 of 2 runs did not end; the same command goes on from here"
-    assert [result["seed"] for result in results(in_tmp).values()] == [0]
+    assert states(in_tmp) == {"changing": "completed"}

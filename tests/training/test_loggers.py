@@ -1,26 +1,34 @@
-"""What a tracker has of a run is what `metrics.csv` has. W&B is the real client, offline; its files are read back with its
-own reader."""
+"""What a tracker has of a run is what the run's own files have, also after a kill; and it can hurt no run. W&B, TensorBoard
+and MLflow are the real clients; their files are read back with their own readers."""
 
 import functools
 import json
+import os
+import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import TINY
+from small_runs import TINY, finish, start
 
 from vae_lab import compose, train
 from vae_lab.cli import main
+from vae_lab.environment import code_version
 from vae_lab.errors import RunFailed
 from vae_lab.store import RunDirectory, find_runs
 
 Series = dict[str, list[tuple[int, float]]]
-TRACKERS = ("wandb", "tensorboard")
+TRACKERS = ("wandb", "tensorboard", "mlflow")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(wandb|tensorboard|google)")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:(wandb|tensorboard|google)",
+    "ignore:The ``noload`` loader",  # of MLflow's use of SQLAlchemy
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +41,7 @@ def _own_wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     wandb = sys.modules.get("wandb")
     if wandb is not None:
         assert wandb.run is None, "a run of W&B was left open"
+        assert wandb.setup().most_recent_active_run is None, "a run of W&B was left open"
 
 
 def history(path: Path) -> Series:
@@ -44,56 +53,89 @@ def history(path: Path) -> Series:
 
 
 def records(path: Path, kind: str) -> list[dict[str, Any]]:
-    """The records of a kind in the `.wandb` file of a run directory."""
-    (file,) = path.glob("wandb/offline-run-*/*.wandb")
-    return [record[kind] for record in inspected(file) if record["type"] == kind]
+    """The records of a kind in the `.wandb` files of a run directory, in the order of the attempts."""
+    files = sorted(path.glob("wandb/offline-run-*/*.wandb"))
+    return [record[kind] for file in files for record in inspected(file) if record["type"] == kind]
 
 
 @functools.cache
 def inspected(file: Path) -> list[dict[str, Any]]:
     """A file as W&B's own reader has it."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 
 def wandb_series(path: Path) -> Series:
+    """Each number of each series; histograms are no numbers."""
     found: Series = {}
     for record in records(path, "history"):
         for name, value in record["item"].items():
-            if name.startswith(("train/", "val/", "test/")):
-                found.setdefault(name, []).append((record["item"]["trainer/global_step"], value))
+            if name.startswith(("train/", "val/", "test/")) and "._type" not in name and not isinstance(value, list):
+                found.setdefault(name, []).append((record["item"]["_step"], value))
     return found
 
 
-def run(folder: Path, *words: str) -> tuple[Path, list[str]]:
-    """Trains; the run's directory, and the lines it said."""
-    said: list[str] = []
-    result = train(compose(*TINY, f"runs_dir={folder}", *words), progress=False, say=said.append)
-    return folder / result["study"] / result["signature"], said
+def summary(path: Path) -> dict[str, Any]:
+    """The summary as it stands at the end."""
+    found: dict[str, Any] = {}
+    for record in records(path, "summary"):
+        found |= record.get("update", {})
+    return found
 
 
-def test_wandb_has_every_series_and_the_config(tmp_path: Path) -> None:
-    path, said = run(tmp_path, "logger=wandb", "trainer.max_steps=20", "study.name=mine", "study.arm=plain", "seed=7")
-    expected, got = history(path), wandb_series(path)
-    result = RunDirectory(path).result()
-    assert result is not None
-    expected |= {name: [(20, value)] for name, value in result["metrics"].items() if name.startswith("test/")}
+def check_same(got: Series, expected: Series) -> None:
     assert set(got) == set(expected)
-    assert {"train/loss", "train/skipped_updates", "val/elbo", "val/rate_per_dimension/1"} <= set(got)
     for name in expected:
         assert [step for step, _ in got[name]] == [step for step, _ in expected[name]], name
         assert [value for _, value in got[name]] == pytest.approx([value for _, value in expected[name]]), name
+
+
+def run(folder: Path, *words: str, base: list[str] = TINY) -> tuple[Path, list[str]]:
+    """Trains; the run's directory, and the lines it said."""
+    said: list[str] = []
+    result = train(compose(*base, f"runs_dir={folder}", *words), progress=False, say=said.append)
+    return folder / result["study"] / result["signature"], said
+
+
+DIGITS = ["encoder.hidden=[8]", "decoder.hidden=[8]", "latent_dim=2", "evaluation.nll_samples=4"]
+
+
+def test_wandb_has_the_whole_run(tmp_path: Path) -> None:
+    path, said = run(
+        tmp_path, *DIGITS, "logger=wandb", "logger.log_model=true", "trainer.max_steps=20", "study.name=mine",
+        "study.arm=plain", "seed=7", "mitigation=free_bits", "rate.nats=0.1", "trainer.log_every_n_steps=6",
+        base=[],
+    )  # fmt: skip
+    check_same(wandb_series(path), history(path))
+    assert {"train/loss", "train/skipped_updates", "val/elbo", "val/rate_per_dimension/1"} <= set(history(path))
+
     (about,) = records(path, "run")
     config = about["config"]["update"]
-    assert config["encoder"]["_target_"] == "vae_lab.models.encoders.LinearEncoder"
+    assert config["encoder"]["_target_"] == "vae_lab.models.encoders.MLPEncoder"
     assert config["optimizer"]["betas"] == [0.9, 0.999]
     assert (config["seed"], config["latent_dim"]) == (7, 2)
     assert (about["project"], about["run_group"], about["display_name"]) == ("vae_lab", "mine", "plain seed=7")
-    (line,) = said
-    folder = Path(line.removeprefix("wandb sync "))
-    assert line.startswith("wandb sync ")
-    assert list(folder.glob("*.wandb"))
+    assert (about["run_id"], about["job_type"]) == (f"mine-{path.name}", "train")
+    assert about["tags"][:2] == ["dataset=digits", "mitigation=free_bits"]
+    assert about["tags"][2:] == [f"commit={commit}" for commit in [code_version()["commit"]] if commit]
+
+    result, final = RunDirectory(path).result(), summary(path)
+    assert result is not None
+    for name, value in result["metrics"].items():
+        assert final[name] == pytest.approx(value), name
+    for figure in path.glob("figures/*.png"):
+        (copied,) = path.glob(f"wandb/offline-run-*/files/{final[f'figures/{figure.stem}.path']}")
+        assert copied.read_bytes() == figure.read_bytes()
+    rates = result["details"]["test"]["rate_per_dimension"]
+    assert sum(final["test/rate_per_dimension.values"]) == len(rates)
+    assert final["test/rate_per_dimension.bins"][0] == pytest.approx(min(rates))
+    assert final["test/rate_per_dimension.bins"][-1] == pytest.approx(max(rates))
+
+    (model,) = records(path, "artifact")
+    (content,) = model["manifest"]["contents"]
+    assert content["local_path"] == str(path.absolute() / "checkpoints" / "last.ckpt")
+    assert said == [f"wandb sync {next(path.glob('wandb/offline-run-*')).absolute()}"]
 
 
 def exit_code(path: Path) -> int:
@@ -118,8 +160,9 @@ def test_every_job_of_a_multirun_has_a_run_of_its_own(
     in_tmp: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first fails, and says so to W&B; the second has its own series and ends well."""
+    words = [word for word in TINY if not word.startswith("trainer.max_steps")]
     with pytest.raises(SystemExit) as end:
-        main(["train", "-m", *TINY, "logger=wandb", "optimizer.lr=1e38,0.001", "trainer.max_steps=20"])
+        main(["train", "-m", *words, "logger=wandb", "optimizer.lr=1e38,0.001", "trainer.max_steps=20"])
     assert end.value.code == 1
     said = capfd.readouterr()
     assert said.out.count("wandb sync ") == 2
@@ -135,22 +178,176 @@ def test_a_run_that_could_not_start_its_trainer_leaves_no_tracker_open(tmp_path:
         run(tmp_path, "logger=wandb", "+trainer.limit_val_batches=5.5")
 
 
-def test_tensorboard_has_every_series(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    path, said = run(tmp_path, "logger=tensorboard", "trainer.max_steps=20")
-    assert said == []
-    events = EventAccumulator(str(path / "tensorboard"))
-    events.Reload()
-    expected = history(path)
+def with_test_figures(path: Path, step: int) -> Series:
+    """`metrics.csv`, and the test figures at the last step."""
     result = RunDirectory(path).result()
     assert result is not None
-    expected |= {name: [(20, value)] for name, value in result["metrics"].items() if name.startswith("test/")}
-    assert set(events.Tags()["scalars"]) - {"epoch"} == set(expected)
-    for name, points in expected.items():
-        got = [(event.step, event.value) for event in events.Scalars(name)]
-        assert [step for step, _ in got] == [step for step, _ in points], name
-        assert [value for _, value in got] == pytest.approx([value for _, value in points], rel=1e-6, abs=1e-6), name
+    figures = {name: [(step, value)] for name, value in result["metrics"].items() if name.startswith("test/")}
+    return history(path) | figures
+
+
+def tensorboard_series(path: Path) -> Series:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path / "tensorboard"))
+    events.Reload()
+    names = set(events.Tags()["scalars"]) - {"epoch"}
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def mlflow_series(root: Path, run_id: str) -> Series:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    names = set(client.get_run(run_id).data.metrics) - {"epoch"}
+    return {name: [(m.step, m.value) for m in client.get_metric_history(run_id, name)] for name in names}
+
+
+def test_tensorboard_has_every_series(tmp_path: Path) -> None:
+    path, said = run(tmp_path, "logger=tensorboard", "trainer.max_steps=20")
+    assert said == []
+    got, expected = tensorboard_series(path), with_test_figures(path, 20)
+    rounded = {n: [(step, struct.unpack("f", struct.pack("f", v))[0]) for step, v in p] for n, p in expected.items()}
+    check_same(got, rounded)
+
+
+def test_mlflow_has_the_whole_run(tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    path, said = run(
+        tmp_path, *DIGITS, "logger=mlflow", "logger.log_model=true", "trainer.max_steps=20", "seed=3", base=[]
+    )
+    assert said == []
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("solo").experiment_id])
+    check_same(mlflow_series(tmp_path, found.info.run_id), with_test_figures(path, 20))
+    assert (found.info.run_name, found.info.status) == (f"{path.name} seed=3", "FINISHED")
+    assert (found.data.params["seed"], found.data.params["optimizer/lr"]) == ("3", "0.001")
+    assert found.data.tags["dataset"] == "digits"
+    kept = {
+        file.path for folder in ("figures", "checkpoints") for file in client.list_artifacts(found.info.run_id, folder)
+    }
+    assert kept == {f"figures/{file.name}" for file in path.glob("figures/*.png")} | {"checkpoints/last.ckpt"}
+    assert next(tmp_path.glob("mlartifacts/**/last.ckpt")).read_bytes() == (path / "checkpoints/last.ckpt").read_bytes()
+
+
+# ---- a run that is killed
+
+LONG = [*TINY, "trainer.max_steps=400", "trainer.log_every_n_steps=7", "callbacks.checkpoint.every_n_updates=50"]
+
+
+def updates_taken(folder: Path) -> int:
+    contents = [file.read_bytes() for file in folder.glob("runs/*/*/.ledger")]
+    return sum(struct.unpack_from("<q", content)[0] for content in contents if content)
+
+
+def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Starts a run, which has W&B's own process for itself."""
+    os.environ.pop("WANDB_SERVICE", None)  # of a run in this process: it would be used for this one too
+    return start(folder, "train", *LONG, *words)
+
+
+def cut_at(folder: Path, updates: int, *words: str) -> None:
+    """Kills a run, and all that it started, once it has taken so many updates."""
+    process = begin(folder, *words)
+    deadline = time.monotonic() + 240
+    while updates_taken(folder) < updates:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def go_on(folder: Path, *words: str) -> Path:
+    said = finish(begin(folder, *words))
+    assert (said.code, said.err) == (0, "")
+    (found,) = find_runs(folder / "runs")
+    result = found.result()
+    assert result is not None
+    assert result["timing"]["attempts"] == 2
+    return found.path
+
+
+def test_killed_and_gone_on_with_wandb_has_every_value_once_under_one_id(tmp_path: Path) -> None:
+    cut_at(tmp_path, 120, "logger=wandb")
+    path = go_on(tmp_path, "logger=wandb")
+    first, second = sorted(path.glob("wandb/offline-run-*"))
+    assert first.name.rpartition("_")[2].partition("-")[2] == second.name.rpartition("_")[2].partition("-")[2]
+    assert {about["run_id"] for about in records(path, "run")} == {f"solo-{path.name}"}
+    check_same(wandb_series(path), history(path))
+    assert [end["exit_code"] for end in records(path, "exit")][-1] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_killed_and_gone_on_with_another_tracker_has_every_value_once(tracker: str, tmp_path: Path) -> None:
+    cut_at(tmp_path, 120, f"logger={tracker}")
+    path = go_on(tmp_path, f"logger={tracker}")
+    if tracker == "tensorboard":
+        got = tensorboard_series(path)
+    else:
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+        (found,) = client.search_runs([client.get_experiment_by_name("solo").experiment_id])
+        assert found.info.status == "FINISHED"
+        got = mlflow_series(tmp_path / "runs", found.info.run_id)
+    expected = with_test_figures(path, 400)
+    assert {name: [step for step, _ in points] for name, points in got.items()} == {
+        name: [step for step, _ in points] for name, points in expected.items()
+    }
+
+
+# ---- a tracker that fails
+
+
+def check_run_is_whole(path: Path) -> None:
+    result = RunDirectory(path).result()
+    assert result is not None
+    assert result["status"] == "completed"
+    assert "val/elbo" in history(path)
+
+
+def test_a_tracker_that_cannot_start_is_one_warning(tmp_path: Path) -> None:
+    path, said = run(tmp_path, "logger=mlflow", "logger.tracking_uri=nowhere://x")
+    check_run_is_whole(path)
+    (line,) = said
+    assert line.startswith("warning: logger=mlflow failed (")
+    assert line.endswith("; the run goes on, and its own files have it all")
+
+
+CORE_DIES = """\
+import os, signal, subprocess, sys
+from vae_lab.cli import main
+from vae_lab.training.module import Training
+
+validated = Training.on_validation_epoch_end
+
+def kill_then_validate(self):
+    rows = subprocess.check_output(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], text=True).splitlines()
+    for pid in (int(row.split()[0]) for row in rows if "wandb-core" in row):
+        os.kill(pid, signal.SIGKILL)
+        print("killed", file=sys.stderr)
+    validated(self)
+
+Training.on_validation_epoch_end = kill_then_validate
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_tracker_that_dies_in_the_middle_is_one_warning(tmp_path: Path) -> None:
+    """W&B's own process is killed during the run."""
+    command = [sys.executable, "-c", CORE_DIES, "train", *TINY, "logger=wandb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("killed\n")
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: logger=wandb failed (")
+    (found,) = find_runs(tmp_path / "runs")
+    check_run_is_whole(found.path)
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)

@@ -15,7 +15,9 @@ vae-lab: a laboratory for variational autoencoders
 
   vae-lab train [overrides] [-m]               one run, or a Hydra multirun; Hydra's own flags pass through
   vae-lab study NAME [overrides] [--dry-run]   a study: expands it, runs it, writes its report; --dry-run lists the runs
-  vae-lab report PATH...                       report.html and results.csv from run directories
+  vae-lab sweep-yaml STUDY [overrides]         a study as a W&B sweep, for wandb sweep and wandb agent
+  vae-lab report PATH... [--serve]             report.html and results.csv from run directories; --serve shows the page
+                                               on http://127.0.0.1:8765 (--port N), on another address only with --host H
   vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
   vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
@@ -95,10 +97,13 @@ COMMANDS = {
     "ls": "ls",
     "check": "train",
     "options": "runs",
+    "sweep-yaml": "sweep_yaml",
 }
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
     """The function of a command, from its file."""
-    found: Callable[[list[str]], int] = getattr(importlib.import_module(f"vae_lab.cli.{COMMANDS[name]}"), name)
+    found: Callable[[list[str]], int] = getattr(
+        importlib.import_module(f"vae_lab.cli.{COMMANDS[name]}"), name.replace("-", "_")
+    )
     return found

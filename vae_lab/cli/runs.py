@@ -1,5 +1,7 @@
 """The commands that train nothing: `report`, `evaluate`, `options`."""
 
+from typing import Any, NoReturn
+
 from vae_lab.cli.words import figures_of, only_shows
 
 
@@ -9,16 +11,51 @@ def report(argv: list[str]) -> int:
     from vae_lab import report as reports
     from vae_lab.errors import RequestError
 
-    if not argv:
+    asked = _report_request(argv)
+    if not asked.paths:
         raise RequestError("report: which folder? vae-lab report runs/STUDY")
-    for word in argv:
+    for word in asked.paths:
         if not Path(word).is_dir():
             raise RequestError(f"report: {word} is no folder of runs")
-        for folder in reports.study_folders(Path(word)):
-            page, table = reports.write(folder)
-            reports.print_table(folder)
-            print(f"{page}\n{table}")
+    folders = [folder for word in asked.paths for folder in reports.study_folders(Path(word))]
+    if asked.serve:
+        from vae_lab.report.serve import serve
+
+        serve(folders, asked.host, asked.port)
+        return 0
+    for folder in folders:
+        made = reports.build(folder)
+        page, table = reports.write(folder, made)
+        reports.print_table(folder, made)
+        print(f"{page}\n{table}")
     return 0
+
+
+def _report_request(argv: list[str]) -> Any:
+    """What `report` was asked: `paths`, `serve`, `host`, `port`."""
+    import argparse
+
+    from vae_lab.errors import RequestError, listed, nearest
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise RequestError(f"report: {message}")
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("paths", nargs="*")
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--host", default=None)
+    parser.add_argument("--port", type=int, default=None)
+    asked, unknown = parser.parse_known_args(argv)
+    flags = ("--serve", "--host", "--port")
+    if unknown:
+        raise RequestError(f"report: {unknown[0]}: no such flag; there are {listed(flags)}{nearest(unknown[0], flags)}")
+    if not asked.serve and (asked.host, asked.port) != (None, None):
+        raise RequestError("report: --host and --port say where to serve; they need --serve")
+    if asked.port is not None and not 0 <= asked.port < 65536:
+        raise RequestError(f"report: --port {asked.port}: a port is a number from 0 (any free one) to 65535")
+    asked.host, asked.port = asked.host or "127.0.0.1", 8765 if asked.port is None else asked.port
+    return asked
 
 
 def evaluate(argv: list[str]) -> int:

@@ -1,5 +1,8 @@
 """`vae-lab study`: a plan, one multirun over what is not done, a report."""
 
+from pathlib import Path
+from typing import Any
+
 from vae_lab.cli.runs import report
 from vae_lab.cli.train import RETRY, multirun, summarise
 from vae_lab.cli.words import counted, only_shows, warn, without_flag
@@ -25,34 +28,44 @@ def study(argv: list[str]) -> int:
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
-    from vae_lab import grid, plan, progress, run  # Lightning takes seconds to import: the first line comes before it
+    from vae_lab import check, plan  # Lightning takes seconds to import: the first line comes before it
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
     tasks = [cell.task for cell in cells]
+    check.check_alone(task.request for task in tasks)
     warn(task.request for task in tasks)
     if dry:
         print("\n".join(plan.described(cells)))
         return 0
     folder = plan.write_plan(chosen, cells, command)
-    pending, runs = grid.to_do(tasks, retry_failed), {task.path for task in tasks}
-    done = len({task.path for task in tasks if run.is_done(task.request)})
-    print(_counts(len(runs), done, len(pending)), flush=True)
-    ended = True
-    if pending:
-        threads = pending[0].request.settings["threads"]
-        jobs = plan.side_by_side(threads, len(pending))
-        launcher = plan.launcher(jobs, words[1:])
-        if launcher:
-            print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
-        progress.begin(folder, len(runs), [task.path.name for task in pending])
-        ended = multirun(["-m", *flags, *command, *launcher], tasks, retry_failed)
+    ended = _launch(folder, tasks, [*flags, *command], words[1:], retry_failed)
     failed = summarise(tasks)
     report([str(folder)])
     return int(failed or not ended)
 
 
+def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str], retry_failed: bool) -> bool:
+    """Runs what is not done, with a page that follows it; False if that was stopped before its end."""
+    from vae_lab import grid, plan, progress, run
+    from vae_lab import report as reports
+
+    pending, runs = grid.to_do(tasks, retry_failed), {task.path: task for task in tasks}
+    done = sum(run.is_done(task.request) for task in runs.values())
+    print(_counts(len(runs), done, len(pending)), flush=True)
+    if not pending:
+        return True
+    threads = pending[0].request.settings["threads"]
+    jobs = plan.side_by_side(threads, len(pending))
+    launcher = plan.launcher(jobs, given)
+    if launcher:
+        print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
+    progress.begin(folder, len(runs), [task.path.name for task in pending])
+    print(f"live: {folder / reports.PAGE}", flush=True)
+    with reports.live_page(folder):
+        return multirun(["-m", *command, *launcher], tasks, retry_failed)
+
+
 def _counts(runs: int, done: int, pending: int) -> str:
     failed = runs - done - pending
-    return f"{counted(runs, 'run')}, {done} done already" + (
-        f", {failed} failed before ({RETRY} tries again)" if failed else ""
-    )
+    before = f", {failed} failed before ({RETRY} tries again)" if failed else ""
+    return f"{counted(runs, 'run')}, {done} done already{before}"

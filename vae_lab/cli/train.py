@@ -45,25 +45,33 @@ def check(argv: list[str]) -> int:
 
 def _tasks(asked: Any) -> list[Any]:
     """Every point of the request, composed, checked and built before the first one starts. Where a sweeper chooses them
-    as it goes, what they share is checked now, and each of them as its job begins: then there are none."""
+    as it goes, the corners of its space are checked now, and each point before its job begins: then there are none."""
     from vae_lab import config, study
+    from vae_lab.search.space import corners
 
     study.register_named(asked.overrides, asked.config_dir)
     named = (asked.config_dir,) if asked.config_dir else ()
-    shared = config.fixed_part(asked.overrides) if asked.multirun else None
-    points = config.expand(asked.overrides) if asked.multirun and shared is None else [asked.overrides]
+    search = asked.multirun and config.is_search(asked.overrides)
+    points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
-        composed = [compose(point) for point in ([shared] if shared is not None else points)]
+        composed = []
+        for point in points:
+            with config.at_point(point, asked.overrides):
+                composed.append(compose(point))
 
-    from vae_lab.fitting import preflight  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.check import check_alone
+    from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
-    from vae_lab.request import request
+    from vae_lab.request import Requests
 
-    requests = [request(cfg, named) for cfg in composed]
+    checked, requests = Requests(named, then=built), []
+    for point, cfg in zip(points, composed, strict=True):
+        with config.at_point(point, asked.overrides):
+            requests.append(checked(cfg))
+    if asked.multirun:
+        check_alone(requests)
     warn(requests)
-    for asked_for in requests:
-        preflight(asked_for)
-    return [] if shared is not None else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
+    return [] if search else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
@@ -111,22 +119,22 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
     return True
 
 
-def job(cfg: Any) -> float:
-    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise.
+def job(cfg: Any) -> float | list[float] | None:
+    """One job of Hydra, in this process or a launcher's worker: what it returns is the metric that sweepers optimise (a
+    list, if `optimized_metric` is one), not a number where the run failed, None where a search has pruned it.
 
     A failure ends the process of a single run or stops the others under `fail_fast`: by `SystemExit`, since Hydra keeps
     an exception for the end, and prints its traceback.
     """
     from vae_lab import config
     from vae_lab.claim import Held
-    from vae_lab.errors import RequestError, RunFailed
-    from vae_lab.request import request
+    from vae_lab.errors import Pruned, RequestError, RunFailed
     from vae_lab.run import execute
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
     expected = config.take_expected(cfg, overrides)
-    asked = request(cfg, named)
+    asked = _asked(cfg, multirun, named)
     if expected not in (None, asked.directory.signature):
         text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
         print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)
@@ -136,6 +144,8 @@ def job(cfg: Any) -> float:
         result = execute(asked, progress=not multirun, wait=expected is None)
     except Held:  # by another launch; the sweeper comes back to it
         return float("nan")
+    except Pruned:
+        return None
     except (RunFailed, RequestError) as failure:
         if multirun:
             _job_line(asked, "failed: " + str(failure).removeprefix(f"{asked.label}: "), multirun)
@@ -143,8 +153,36 @@ def job(cfg: Any) -> float:
             raise SystemExit(1) from failure
         return float("nan")
     _job_line(asked, figures_of(result), multirun, before == "completed")
-    value = result["metrics"].get(cfg.optimized_metric)
-    return float("nan") if value is None else float(value)
+    metrics, wanted = result["metrics"], cfg.optimized_metric
+    values = [float("nan") if (value := metrics.get(name)) is None else float(value) for name in _listed(wanted)]
+    return values[0] if isinstance(wanted, str) else values
+
+
+def _asked(cfg: Any, multirun: bool, named: tuple[str, ...]) -> Any:
+    """The job's request."""
+    from vae_lab import config
+    from vae_lab.check import check_alone
+
+    asked = _requests(named)(cfg)
+    if multirun:
+        check_alone([asked])  # here too, since a sweeper may have chosen it
+    if config.sweeper_facts().get("trial") is not None:  # of a search
+        from vae_lab.search.sweep import judged
+
+        return judged(asked, config.sweeper_facts())
+    return asked
+
+
+@functools.cache
+def _requests(named: tuple[str, ...]) -> Any:
+    """The requests of the jobs of this process, which share their checks."""
+    from vae_lab.request import Requests
+
+    return Requests(named)
+
+
+def _listed(wanted: Any) -> list[str]:
+    return [wanted] if isinstance(wanted, str) else list(wanted)
 
 
 @functools.cache
@@ -164,9 +202,12 @@ def _end_with_parent() -> None:
 
 
 def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) -> None:
-    """One line a run; in a study with its number and the time left, and only for what is new."""
-    from vae_lab import progress
+    """One line a run; in a study with its number and the time left, and only for what is new; none in a search, which
+    has its own, without the figures of test."""
+    from vae_lab import config, progress
 
+    if config.sweeper_facts().get("trial") is not None:
+        return
     head = progress.of_study(asked.directory.path.parent) if multirun else ""
     if not (head and done_before):
         print(f"{head}{asked.label}  {text}", flush=True)

@@ -32,8 +32,8 @@ class Spec:
 
     @property
     def traits(self) -> Traits:
-        provides = {"binary_x"} if self.kind == "binary" else set()
-        return Traits(provides=frozenset(provides | ({"image"} if len(self.shape) == 3 else set())))
+        kind = {"binary": {"binary_x", "unit_x"}, "unit": {"unit_x", "real_x"}, "real": {"real_x"}}[self.kind]
+        return Traits(provides=frozenset(kind | ({"image"} if len(self.shape) == 3 else set())))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,12 @@ class GaussianLikelihood(nn.Module):
         return diagonal(loc, self.log_sigma.expand_as(loc), self.event_dims)
 
 
+_REAL = {
+    "real_x": "a scale that is fitted has no lower end on binary values, where the density grows without bound "
+    "(choose dataset.binarization=none, or likelihood=bernoulli)"
+}
+
+
 class SharedGaussianLikelihood(nn.Module):
     """p(x|z) = N(raw, sigma^2 I) with one sigma for all pixels, learned by gradient (Rybkin et al. 2021, section 3).
 
@@ -57,6 +63,7 @@ class SharedGaussianLikelihood(nn.Module):
     """
 
     arity = 1
+    traits = Traits(needs=_REAL)
     log_sigma: Tensor
 
     def __init__(self, shape: Sequence[int], sigma: Positive = 1.0) -> None:
@@ -81,7 +88,11 @@ class OptimalGaussianLikelihood(nn.Module):
 
     arity = 1
     traits = Traits(
-        needs={"additive_rate": "its variance is the best one for the distortion of the ELBO"},
+        needs={
+            **_REAL,
+            "additive_rate": "its variance is the best one for the distortion of the ELBO",
+            "undivided_decoder": "its variance is the best one for the whole batch",
+        },
         forbids={
             "declared_scale": "its variance follows the error, and would absorb the scale of whatever is held",
             "free_parameters_of_q": "its variance is that of the whole batch, and couples the examples",
@@ -105,12 +116,12 @@ class OptimalGaussianLikelihood(nn.Module):
     @staticmethod
     def caution(settings: Mapping[str, Any]) -> str | None:
         """Another weight than 1 acts on the variance."""
-        beta = settings["beta"].get("value", settings["beta"].get("end", 1.0))
-        return (
-            f"with a weight of the rate of {beta} its effective variance is {beta} times the mean squared error"
-            * (beta != 1)
-            or None
-        )
+        given = settings["beta"]
+        moves = bool({"speed", "integral"} & set(given))  # a controller's
+        beta = "beta" if moves else given.get("value", given.get("end", 1.0))
+        if beta == 1:
+            return None
+        return f"with a weight of the rate of {beta} its effective variance is {beta} times the mean squared error"
 
     @torch.no_grad()
     def _remember(self, log_scale: Tensor) -> None:

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from scipy.optimize import brentq
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_lab.settings import Fraction, Momentum, Positive
+from vae_lab.settings import Momentum, Positive, ProperFraction
 from vae_lab.traits import Traits
 
 _OVER_A_BATCH = Traits(
     needs={
         "whole_batch": "its floor holds over the batch that is normalised",
+        "several_examples": "one example says nothing of a batch",
         "standard_prior": "its floor on the rate is one against N(0, I): a prior that learns can move to q "
         "(choose prior=normal)",
     },
@@ -135,7 +137,7 @@ class Delta(nn.Module):
         }
     )
 
-    def __init__(self, nats: Positive = 0.1) -> None:
+    def __init__(self, nats: Annotated[float, Interval(ge=1e-6, le=20)] = 0.1) -> None:
         super().__init__()
         self.log_bound = _log_scale_at(nats)
 
@@ -181,7 +183,7 @@ class DU(_Normalised):
         latent_dim: int,
         gamma: Positive = 0.5,
         alpha: Positive = 1.0,
-        dropout: Fraction = 0.2,
+        dropout: ProperFraction = 0.2,
         momentum: Momentum = 0.9,
     ) -> None:
         super().__init__(latent_dim, momentum)

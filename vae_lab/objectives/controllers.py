@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.objectives.beta import Weight
-from vae_lab.settings import Momentum, NonNegative, Positive
+from vae_lab.settings import Fraction, Momentum, NonNegative, Positive
 from vae_lab.traits import Traits
 
 _WEIGHTED = {
@@ -82,9 +82,8 @@ class Geco(Controller):
     """
 
     traits = Traits(
-        needs=_WEIGHTED,
+        needs={**_WEIGHTED, "declared_scale": "it holds the distortion at so many nats"},
         forbids={
-            "unconstrained_distortion": "it holds the distortion by its own multiplier",
             "unconstrained_rate": "it holds the distortion, which settles the rate",
             "rate_in_full": _REST,
         },
@@ -92,10 +91,16 @@ class Geco(Controller):
 
     @staticmethod
     def caution(settings: Mapping[str, Any]) -> str | None:
-        """The default fits one dataset alone."""
+        """The default fits the bundled digits under a decoder of independent pixels alone."""
         if settings["beta"]["distortion"] != 20.0:
             return None
-        return "beta.distortion=20 nats suits the bundled digits; on other data choose what the decoder can reach"
+        dataset, decoder = settings["dataset"]["_target_"], settings["decoder"]["_target_"]
+        if dataset.endswith(".Digits") and not decoder.endswith(".PixelCNNDecoder"):
+            return None
+        return (
+            "beta.distortion=20 nats is for the digits and a decoder of independent pixels; train once with mitigation=none "
+            "and set beta.distortion a nat or two below its test/distortion"
+        )
 
     multiplier: Tensor
     average: Tensor
@@ -145,7 +150,7 @@ class TargetRate(Controller):
     traits = Traits(needs=_WEIGHTED, forbids=_HOLDS_RATE)
     multiplier: Tensor
 
-    def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: NonNegative = 0.0) -> None:
+    def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: Fraction = 0.0) -> None:
         super().__init__(lowest, 1.0, multiplier=0.0)
         self.nats, self.speed = nats, speed
 
@@ -188,8 +193,9 @@ class PI(Controller):
         highest: Positive = 1.0,
         start: NonNegative = 0.0,
     ) -> None:
-        first = min(max(start, lowest), highest)
-        super().__init__(lowest, highest, weight=first, sum=first)
+        super().__init__(lowest, highest, weight=max(start, lowest), sum=max(start, lowest))
+        if start > highest:
+            raise ValueError(f"beta.start: {start} given; must be at most beta.highest = {highest}")
         self.nats, self.proportional, self.integral = nats, proportional, integral
 
     def forward(self, t: int) -> Tensor:

@@ -82,6 +82,7 @@ class MMD(Regularizer):
         needs = {
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it compares the z of the whole batch with the prior",
+            "several_examples": "one example says nothing of a batch",
         }
         if alpha:
             why = f"alpha={alpha} takes from the rate"
@@ -144,6 +145,7 @@ class DIP(Regularizer):
         needs={
             "factorised_posterior": "it needs the mean and the variance of every single latent under q",
             "whole_batch": "it takes a covariance over the whole batch",
+            "several_examples": "one example says nothing of a batch",
         }
     )
 
@@ -186,6 +188,7 @@ class MutualPosterior(Regularizer):
         needs={
             "factorised_posterior": "it needs the divergence of every single latent between two examples",
             "whole_batch": "it compares every two posteriors of the whole batch",
+            "several_examples": "one example says nothing of a batch",
         }
     )
 

@@ -44,6 +44,7 @@ class TotalCorrelation(Regularizer):
             "factorised_posterior": "it needs the density of every single latent under q",
             "factorised_prior": "it needs the density of every single latent under the prior",
             "whole_batch": "it takes the examples of the whole batch as q(z)",
+            "several_examples": "one example says nothing of a batch",
             "pathwise_z": "its gradient reaches q through z too",
             "additive_rate": "it weights the parts of the rate anew",
         }
@@ -102,7 +103,9 @@ class Factor(Regularizer):
     itself (the paper permutes a second batch). Its loss has a gradient and no value here, and none that reaches the
     model; the total correlation has none that reaches the discriminator.
 
-    Differences from the paper: one logit for its two, plain ReLU, and the run's own optimiser, at a learning rate apart.
+    Differences from the paper: one logit for its two, plain ReLU, and, for its own Adam, parameters of their own within the
+    run's optimiser, at a learning rate apart: the run's scheduler and weight decay act on them too, and clipping takes the
+    norm of all.
 
     Arguments:
         gamma: the weight of the total correlation.
@@ -114,6 +117,7 @@ class Factor(Regularizer):
         needs={
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it permutes the latents over the whole batch",
+            "several_examples": "one example says nothing of a batch",
         }
     )
 

@@ -3,9 +3,10 @@
 With weights :math:`w_k = p(x, z_k) / q(z_k|x)` of K draws and their shares :math:`\\tilde w_k = w_k / \\sum_j w_j`.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from vae_lab.distributions import stopped
@@ -78,7 +79,7 @@ class Renyi(ImportanceBound):
 
     Arguments:
         samples: K, draws for each example.
-        alpha: any number but 1.
+        alpha: between -100 and 100, and not within a thousandth of 1, where a float32 cannot tell it from the ELBO.
     """
 
     @classmethod
@@ -87,10 +88,12 @@ class Renyi(ImportanceBound):
         limit = "upper_bound" if alpha < 0 else "under_elbo" if alpha > 1 else "loose_bound"
         return Traits(provides=frozenset({limit} if alpha else ()), forbids=cls.traits.forbids)
 
-    def __init__(self, samples: Count = 5, alpha: float = 0.5) -> None:
+    def __init__(self, samples: Count = 5, alpha: Annotated[float, Interval(ge=-100, le=100)] = 0.5) -> None:
         super().__init__(samples)
-        if alpha == 1:
-            raise ValueError("bound.alpha: 1 given; must not be 1, where the bound is the ELBO: choose bound=elbo")
+        if abs(1 - alpha) < 1e-3:
+            raise ValueError(
+                f"bound.alpha: {alpha} given; must not be 1, where the bound is the ELBO: choose bound=elbo"
+            )
         self.alpha = alpha
 
     def value(self, log_w: Tensor) -> Tensor:

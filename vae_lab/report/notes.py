@@ -13,8 +13,9 @@ MACHINE = ("device", "precision", "threads")
 ERRORS = 3  # standard errors by which a Monte Carlo bound may cross the other
 
 
-def notes(study: Study) -> list[str]:
-    """Warnings, most serious first; empty for a study in which every run is alike and done."""
+def notes(study: Study, is_live: bool = False) -> list[str]:
+    """Warnings, most serious first; empty for a study in which every run is alike and done. What a study that still
+    runs has not done yet is no matter for a warning."""
     checks = (
         _missing,
         _numberless,
@@ -28,7 +29,8 @@ def notes(study: Study) -> list[str]:
         _shared,
         _requests,
     )
-    return [note for check in checks for note in check(study)]
+    left = checks[1:-1] if is_live else checks
+    return [note for check in left for note in check(study)]
 
 
 def environment(row: Row) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The page: everything that the report knows, put into one HTML file."""
 
 import base64
+import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +12,22 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from vae_lab.report import figures, words
+from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
-from vae_lab.report.drawing import looks
+from vae_lab.report.embed import embed, to_script
+from vae_lab.report.library import drawing_library
 from vae_lab.report.notes import environment, name_of
-from vae_lab.report.statistics import FEWEST_VALIDATIONS, LEVEL, RISE, Summary
+from vae_lab.report.pictures import LARGEST, PICTURES, pictures
+from vae_lab.report.shown import RUNS, Shown
+from vae_lab.report.statistics import BOOTSTRAP_FROM, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
 from vae_lab.report.verdict import Comparison, count_claims, predictions, published
 
 if TYPE_CHECKING:
     from vae_lab.report import Report
 
-PICTURES = {
-    "originals": "originals",
-    "reconstructions": "reconstructions",
-    "shuffled": "from another example's z",
-    "samples": "samples",
-}
-LARGEST_PICTURE = 70_000  # bytes, so that seven arms with four pictures stay under 3 MB
+ITEMS = 50  # of a sentence of the verdict
+HERE = Path(__file__).parent
+SCRIPTS = ("charts.js", "page.js")
 RUN_METRICS = ("elbo", "nll", "nll_tenth", "rate", "distortion", "active_units", "mutual_information", "ess")
 
 
@@ -36,7 +36,6 @@ class Line:
     """An arm in the main table."""
 
     arm: Arm
-    color: str
     comparison: Comparison | None
     role: str  # reference, control or nothing
     choice: str
@@ -48,7 +47,7 @@ class Line:
 
 def _template() -> Template:
     jinja = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -70,25 +69,72 @@ def _template() -> Template:
 def render(report: "Report") -> str:
     """The whole page as text; the same bytes for the same runs."""
     study = report.study
+    shown = Shown(study, report.comparisons)
+    data = embed(shown, report.live)
+    missing = [row for row in study.missing if not (report.live and row.status in ("new", "running"))]
+    charted = bool(data["runs"]["cell"] or data["partial"])
+    scripts = [drawing_library(), *((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
     return _template().render(
         study=study,
+        live=report.live,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        scripts=[Markup(script) for script in scripts],
+        hashes=[_hash(script) for script in scripts],
+        data=Markup(to_script(data)),
+        shown=shown,
+        cells_shown=_Identical(shown.cells),
+        charted=charted,
+        front=[shown.cells[i].label for i in data["front"]],
+        axes=len(data["search"]["axes"]),
+        lines_drawn=len(data["search"]["runs"]),
+        missing=missing[:RUNS],
+        skipped=_skipped(charted, report.live is not None, data, missing),
         verdict=report.verdict,
-        notes=report.notes,
-        lines=list(_lines(study, report.comparisons)),
+        notes=[*report.notes, *shown.left_out],
+        lines=list(_lines(shown, report.comparisons)),
         claims=count_claims(study) if report.comparisons else 0,
         any_elbo=any(c.measure == "ELBO" for c in report.comparisons),
-        figures=_figures(study),
-        pictures=[(arm, looks(study)[arm.name].color, _pictures(arm)) for arm in study.arms],
+        pictures=pictures(shown.arms),
         headings=PICTURES,
-        largest=LARGEST_PICTURE // 1000,
+        largest=LARGEST // 1000,
         predictions=predictions(study),
         published=published(study),
         run_metrics=RUN_METRICS,
         made=_made(study),
         several=words.several,
         where=lambda row: _relative(study, row),
-        constants={"level": LEVEL, "rise": RISE, "fewest": FEWEST_VALIDATIONS},
+        constants={
+            "level": LEVEL,
+            "rise": RISE,
+            "fewest": FEWEST_VALIDATIONS,
+            "bootstrap": BOOTSTRAP_FROM,
+            "most": ITEMS,
+        },
     )
+
+
+class _Identical:
+    """Membership of a list of cells by identity: to compare them by value would compare their runs."""
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        self._known = {id(cell) for cell in cells}
+
+    def __contains__(self, cell: Cell) -> bool:
+        return id(cell) in self._known
+
+
+def _skipped(charted: bool, is_live: bool, data: dict[str, Any], missing: list[Row]) -> set[str]:
+    """The targets of the list of contents that this page does not have."""
+    views = {"metric-view", "plane-view", "front-view", "latents-view", "curves-view", "pair-view", "search-view"}
+    skipped = set() if charted else views
+    skipped |= {"pair-view"} if is_live else set()
+    skipped |= set() if data["search"]["axes"] else {"search-view"}
+    return skipped | (set() if missing else {"failures-heading"})
+
+
+def _hash(script: str) -> str:
+    """By which the page's own policy knows its scripts, and lets no other run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _unbroken(text: str) -> str:
@@ -97,13 +143,13 @@ def _unbroken(text: str) -> str:
 
 
 def _summary(cell: Cell, metric: str, digits: int = 2) -> Markup:
-    """Mean and spread of a metric, with the exact mean for a script that reads the page."""
+    """Mean and interval of a metric, with the exact mean for a script that reads the page."""
     found: Summary = cell.summary(metric)
     if found.mean is None:
         return Markup('<span class="none">n/a</span>')
-    spread = "" if found.sd is None else f"± {words.number(found.sd, digits)}"
-    exact = Markup('<data value="{}">{}</data><small>{}</small>')
-    return exact.format(repr(found.mean), words.number(found.mean, digits), spread)
+    ends = words.interval(found.interval.low, found.interval.high, digits) if found.interval else ""
+    exact = Markup('<data data-mean="{}" value="{}">{}</data><small>{}</small>')
+    return exact.format(metric, repr(found.mean), words.number(found.mean, digits), ends)
 
 
 def _cap(cell: Cell) -> str:
@@ -114,37 +160,13 @@ def _cap(cell: Cell) -> str:
     return f"lower end at its cap, ln {examples}" if at_cap else ""
 
 
-def _lines(study: Study, comparisons: list[Comparison]) -> Iterator[Line]:
+def _lines(shown: Shown, comparisons: list[Comparison]) -> Iterator[Line]:
+    study = shown.study
     compared = {c.arm.name: c for c in comparisons}
     controls = {arm.name for arm in study.controls}
-    for arm in study.arms:
+    for arm in shown.arms:
         role = "reference" if arm is study.reference and study.is_planned else "control" if arm.name in controls else ""
-        yield Line(arm, looks(study)[arm.name].color, compared.get(arm.name), role, arm.choice(study.select))
-
-
-def _figures(study: Study) -> dict[str, Markup]:
-    """Name to SVG; matplotlib has escaped what is text in it."""
-    measured = any(arm.chosen.completed for arm in study.arms)
-    drawn = {
-        "plane": figures.rate_distortion(study) if measured else None,
-        "variances": figures.log_variances(study) if measured else None,
-        "rates": figures.rate_over_training(study),
-        "curves": figures.training_curves(study),
-    }
-    return {name: Markup(svg) for name, svg in drawn.items() if svg}
-
-
-def _pictures(arm: Arm) -> tuple[Row | None, dict[str, str]]:
-    """The arm's first completed run and its pictures as data addresses, those that it has."""
-    row = next(iter(arm.chosen.completed), None)
-    found = {name: _data_url(row.run.path / "figures" / f"{name}.png") for name in PICTURES} if row else {}
-    return row, {name: url for name, url in found.items() if url}
-
-
-def _data_url(path: Path) -> str | None:
-    if not path.is_file() or path.stat().st_size > LARGEST_PICTURE:
-        return None
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        yield Line(arm, compared.get(arm.name), role, arm.choice(study.select))
 
 
 def _relative(study: Study, row: Row) -> str:

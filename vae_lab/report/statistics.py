@@ -8,10 +8,13 @@ Two arms that share a seed share its data order and its initial draw, so the see
 (Student's t; Bonferroni, Dunn 1961), so that all C intervals hold the truth together with probability `level` or more.
 """
 
+import functools
 import math
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -21,6 +24,16 @@ WINDOW = 0.2  # the share of training, at its end, over which a run must have st
 RISE = 0.25  # nats
 FEWEST_VALIDATIONS = 8
 FEWEST_IN_WINDOW = 4
+BOOTSTRAP_FROM = 10  # values: a bootstrap of fewer covers the truth too seldom
+RESAMPLES = 2000
+
+
+class Interval(NamedTuple):
+    """Where a mean lies, and by which method that was found: `t` or `bootstrap`."""
+
+    low: float
+    high: float
+    method: str
 
 
 @dataclass(frozen=True)
@@ -30,13 +43,69 @@ class Summary:
     mean: float | None
     sd: float | None
     n: int
+    values: tuple[float, ...] = ()
+
+    @functools.cached_property
+    def interval(self) -> Interval | None:
+        """The interval of the mean over runs, at `LEVEL`, of this mean alone; None for fewer than two runs."""
+        return mean_interval(self.values)
 
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean and spread of what the runs of a cell measured."""
     if not values:
         return Summary(None, None, 0)
-    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return Summary(statistics.fmean(values), spread, len(values), tuple(values))
+
+
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+    """Student's t interval of a mean, or from `BOOTSTRAP_FROM` values on the bootstrap's (bias-corrected, accelerated;
+    Efron 1987), with resamples of a fixed seed; None for fewer than two values.
+
+    Example:
+        >>> found = mean_interval([1.0, 1.2, 1.1])
+        >>> round(found.low, 2), round(found.high, 2), found.method
+        (0.85, 1.35, 't')
+    """
+    if len(values) < 2:
+        return None
+    if len(values) >= BOOTSTRAP_FROM:
+        low, high = (float(end[0]) for end in bootstrap_means(np.array([values]), level))
+        if math.isfinite(low) and math.isfinite(high):
+            return Interval(low, high, "bootstrap")
+    mean, half = statistics.fmean(values), half_width(statistics.stdev(values), len(values), level)
+    return Interval(mean - half, mean + half, "t")
+
+
+def prepare_intervals(summaries: Sequence[Summary]) -> None:
+    """Finds the bootstrap intervals of many summaries at once, which takes a tenth of the time of one by one."""
+    for n in {found.n for found in summaries if found.n >= BOOTSTRAP_FROM}:
+        alike = [found for found in summaries if found.n == n]
+        for found, low, high in zip(alike, *bootstrap_means(np.array([f.values for f in alike])), strict=True):
+            if math.isfinite(low) and math.isfinite(high):
+                found.__dict__["interval"] = Interval(float(low), float(high), "bootstrap")
+
+
+def bootstrap_means(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of bootstrap intervals of means over the last axis, NaN where a row does not vary."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows that do not vary
+        found = stats.bootstrap(
+            (values,), np.mean, axis=-1, confidence_level=level, n_resamples=RESAMPLES, rng=np.random.default_rng(0)
+        )
+    return np.asarray(found.confidence_interval.low), np.asarray(found.confidence_interval.high)
+
+
+def half_width(spread: float, n: int, level: float = LEVEL, claims: int = 1) -> float:
+    """Half of Student's t interval for a mean of n values with that standard deviation, one of `claims` that hold
+    together (Bonferroni)."""
+    return _quantile(1 - (1 - level) / (2 * claims), n - 1) * spread / math.sqrt(n)
+
+
+@functools.cache
+def _quantile(share: float, freedom: int) -> float:
+    return float(stats.t.ppf(share, freedom))
 
 
 @dataclass(frozen=True)
@@ -87,7 +156,7 @@ def paired_difference(differences: Sequence[float], claims: int, level: float = 
     spread = statistics.stdev(differences)
     if spread <= 1e-9 * abs(mean):
         return Difference(mean, n) if mean else Difference(0.0, n, 0.0, 0.0)
-    half = float(stats.t.ppf(1 - (1 - level) / (2 * claims), n - 1)) * spread / math.sqrt(n)
+    half = half_width(spread, n, level, claims)
     return Difference(mean, n, mean - half, mean + half)
 
 
@@ -136,6 +205,16 @@ def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:
     if len(x) < FEWEST_VALIDATIONS:
         return None
     last = int(min(np.searchsorted(x, x[-1] * (1 - WINDOW)), len(x) - FEWEST_IN_WINDOW))
-    fit = stats.linregress(x[last:], y[last:])
+    slope, error = _line(x[last:], y[last:])
     length = WINDOW * float(x[-1])
-    return Trend(float(fit.slope) * length, float(fit.stderr) * length)
+    return Trend(slope * length, error * length)
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of a least-squares line and its standard error; `scipy.stats.linregress` takes ten times as long, and
+    there may be ten thousand curves."""
+    dx, dy = x - x.mean(), y - y.mean()
+    square = float(dx @ dx)
+    slope = float(dx @ dy) / square
+    rest = float(((dy - slope * dx) ** 2).sum())
+    return slope, math.sqrt(rest / (len(x) - 2) / square)

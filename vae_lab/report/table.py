@@ -10,6 +10,7 @@ from rich.table import Table
 
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
+from vae_lab.report.shown import Shown
 from vae_lab.report.statistics import Difference, Summary
 from vae_lab.report.verdict import Comparison
 from vae_lab.store import LOG
@@ -57,20 +58,22 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
     """The table, the verdict and what a reader must know, on the terminal; plain where it is none."""
     console = Console(highlight=False, emoji=False, markup=False)
     join = " " if console.width >= WIDE else "\n"
-    console.print(_table(study, {c.arm.name: c for c in comparisons}, join))
+    shown = Shown(study, comparisons)
+    console.print(_table(shown, {c.arm.name: c for c in comparisons}, join))
     failures = (f"{row.status}: {row.arm} {row.over_text}: {row.error} ({row.run.path / LOG})" for row in study.missing)
-    for line in (*verdict, *(f"Note: {note}" for note in notes), *failures):
+    for line in (*verdict, *(f"Note: {note}" for note in [*notes, *shown.left_out[:1]]), *failures):
         console.print(line, soft_wrap=not console.is_terminal)
 
 
-def _table(study: Study, comparisons: dict[str, Comparison], join: str) -> Table:
+def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table:
+    study = shown.study
     table = Table(title=study.name, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
     reference = study.reference.name
-    table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in study.arms), NAME))
+    table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in shown.arms), NAME))
     heads = (f"rate minus\n{reference}", f"cost against\n{reference}") if comparisons else ()
     for head in ("n", "elbo", "nll", "rate", "active", *heads):
         table.add_column(head, justify="right", overflow="fold")
-    for arm in study.arms:
+    for arm in shown.arms:
         cell = arm.chosen
         label = f"{arm.name}{join}{words.strength(cell.strength)}".strip()
         figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]

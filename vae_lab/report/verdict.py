@@ -63,9 +63,8 @@ def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
 
 def pairs(ours: Cell, theirs: Cell, metric: str) -> list[float]:
     """Differences over the seeds that both completed, one a distinct pair of runs."""
-    runs = [{row.key: row.signature for row in cell.rows} for cell in (ours, theirs)]
     a, b = ours.values(metric), theirs.values(metric)
-    distinct = {(runs[0][key], runs[1][key]): a[key] - b[key] for key in a if key in b}
+    distinct = {(ours.signatures[key], theirs.signatures[key]): a[key] - b[key] for key in a if key in b}
     return list(distinct.values())
 
 

@@ -32,19 +32,19 @@ class LastCheckpoint(Checkpoint):
         due = pl_module.updates % self.every == 0 and pl_module.updates > self._saved
         self._postponed = due and _validates_now(trainer)
         if due and not self._postponed:
-            self._save(trainer, pl_module.updates)
+            self.save(trainer, pl_module.updates)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
         if self._postponed:
             self._postponed = False
-            self._save(trainer, pl_module.updates)
+            self.save(trainer, pl_module.updates)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
-        self._save(trainer, pl_module.updates)  # after the module's `on_train_end`, which logs the last updates
+        self.save(trainer, pl_module.updates)  # after the module's `on_train_end`, which logs the last updates
 
-    def _save(self, trainer: pl.Trainer, updates: int) -> None:
+    def save(self, trainer: pl.Trainer, updates: int) -> None:
         self._saved = updates
         trainer.save_checkpoint(self.path, weights_only=False)
 

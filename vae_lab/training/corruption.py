@@ -59,6 +59,8 @@ class SaltAndPepper(Corruption):
         probability: that a value is replaced (by what it was, for one binary value in two).
     """
 
+    traits = Traits(needs={"unit_x": "0 and 1 are the ends of no other x"})
+
     def __init__(self, probability: Fraction = 0.1) -> None:
         super().__init__()
         self.strength = probability

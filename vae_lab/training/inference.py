@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from vae_lab.distributions import stream
 from vae_lab.models import VAE, Batch, Inference
 from vae_lab.objectives.beta import updates
-from vae_lab.settings import Count, Fraction, Positive, Updates
+from vae_lab.settings import Count, Momentum, Positive, Updates
 from vae_lab.traits import Traits
 
 _WHOLE = "it takes several steps on a batch, and accumulation would show each of them only a part of one"
@@ -100,6 +100,11 @@ class Aggressive(Amortized):
 
     def __init__(self, inner_steps: Count = 30, window: Count = 10, patience: Count = 5) -> None:
         super().__init__()
+        if 2 * window > inner_steps:
+            raise ValueError(
+                f"inference.window: {window} given; must be at most half of inference.inner_steps = {inner_steps}, "
+                "or no two windows are ever compared"
+            )
         self.inner_steps, self.window, self.patience = inner_steps, window, patience
         self.register_buffer("active", torch.tensor(True))
         self.register_buffer("best", torch.tensor(-torch.inf, dtype=torch.float64))  # mutual information, nats
@@ -147,7 +152,10 @@ class SemiAmortized(Amortized):
               v_{s+1} = m v_s - \alpha \nabla_\lambda [D + R](\lambda_s), \quad \lambda_{s+1} = \lambda_s + v_{s+1}
 
     The refinement is a part of what q is: evaluation refines too, with one fixed draw of noise for all examples, whatever
-    `evaluation.seed`, and reports the refined q as `elbo` and the encoder's own as `elbo_amortized`. Second derivatives are exact (the paper takes finite differences).
+    `evaluation.seed`, and reports the refined q as `elbo` and the encoder's own as `elbo_amortized`.
+
+    Differences from the paper: second derivatives are exact (the paper takes finite differences); a gradient is clipped for
+    each example by itself; what is descended on is D + R, whatever the weight of the rate is in training.
 
     Arguments:
         steps: S; rate: the step alpha; momentum: m; clip: the largest norm of an example's gradient.
@@ -159,6 +167,7 @@ class SemiAmortized(Amortized):
         needs={
             "free_parameters_of_q": "each example's location and scale are descended on by themselves",
             "whole_batch": _WHOLE,
+            "undivided_decoder": "it descends on q through the decoder inside every step",
         }
     )
 
@@ -166,7 +175,7 @@ class SemiAmortized(Amortized):
         self,
         steps: Count = 10,
         rate: Positive = 0.1,
-        momentum: Fraction = 0.5,
+        momentum: Momentum = 0.5,
         clip: Positive = 5.0,
         samples: Count = 1,
     ) -> None:
@@ -228,6 +237,11 @@ class TwoStage(Amortized):
     def __init__(self, total_updates: int, pretrain: Updates = 0.25) -> None:
         super().__init__()
         self.settled = updates(pretrain, total_updates)
+        if self.settled >= total_updates:
+            raise ValueError(
+                f"inference.pretrain: {pretrain} given; the run has {total_updates} updates, and its second stage would "
+                "never begin"
+            )
 
     def rate_weight(self, t: int) -> float:
         return 0.0 if t < self.settled else 1.0

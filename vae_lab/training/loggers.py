@@ -1,22 +1,32 @@
-"""Experiment trackers beside `metrics.csv`, imported only when used. Each function gives a Lightning logger or None."""
+"""Experiment trackers beside `metrics.csv`, imported only when used. Each function gives a `Backend` (or any logger of
+Lightning's), or None."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning.loggers.logger import Logger
+from vae_lab.training.tracker import Backend, LoggerBackend
 
 
 def csv() -> None:
     """`metrics.csv` alone."""
 
 
-def tensorboard(run_dir: Path) -> Logger:
+def tensorboard(run_dir: Path) -> Backend:
     """TensorBoard event files under `tensorboard/` of the run directory. Needs the extra `tensorboard`."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    return TensorBoardLogger(run_dir, name="tensorboard", version="")
+    class Events(LoggerBackend):
+        """Event files that hold each value once: a run that goes on writes them anew, since what was buffered when it
+        was cut is lost, and what came after its checkpoint would be there twice."""
+
+        def begin(self) -> Mapping[str, int]:
+            shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
+            return {}
+
+    return Events(TensorBoardLogger(run_dir, name="tensorboard", version=""))
 
 
 def wandb(
@@ -24,41 +34,56 @@ def wandb(
     run_name: str,
     study_name: str,
     run_config: dict[str, Any],
+    run_tags: list[str],
     mode: Literal["offline", "online", "disabled"] = "offline",
     project: str = "vae_lab",
     entity: str | None = None,
     group: str | None = None,
-) -> Logger:
-    """A W&B run of its own for each job (never the one that a multirun's previous job left open). Needs the extra
-    `wandb`."""
+    log_model: bool = False,
+) -> Backend:
+    """A W&B run for each job. Needs the extra `wandb`.
+
+    Arguments:
+        group: null for the study's name; log_model: keeps the last checkpoint as an artifact of the run.
+    """
     if mode != "online":  # else a look-up of its error tracker's host
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
-    from pytorch_lightning.loggers import WandbLogger
+    from vae_lab.training.wandb_run import WandbRun
 
-    class Tracker(WandbLogger):  # in here, since its base is imported only when used
-        def end(self, failed: bool, say: Callable[[str], object]) -> None:
-            """Ends the W&B run with the run's exit code; says how to upload it if it was offline."""
-            experiment = self.experiment
-            folder, offline = Path(experiment.dir).parent, bool(experiment.settings._offline)
-            experiment.finish(exit_code=int(failed))
-            if offline:
-                say(f"wandb sync {folder}")
+    about = {
+        "name": run_name,
+        "project": project,
+        "entity": entity,
+        "group": group or study_name,
+        "job_type": "train",
+        "tags": run_tags,
+        "config": run_config,
+        "mode": mode,
+    }
+    return WandbRun(run_dir.absolute(), f"{study_name}-{run_dir.name}", about, log_model)
 
-    tracker = Tracker(
-        name=run_name,
-        save_dir=run_dir.absolute(),  # its own process may have another working directory
-        project=project,
-        entity=entity,
-        group=group or study_name,
-        mode=mode,
-        config=run_config,
-        reinit="finish_previous",
-        job_type="train",
-    )
-    tracker._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always passes it
-    return tracker
+
+def mlflow(
+    run_dir: Path,
+    run_name: str,
+    study_name: str,
+    run_config: dict[str, Any],
+    run_tags: list[str],
+    tracking_uri: str | None = None,
+    log_model: bool = False,
+) -> Backend:
+    """An MLflow run in the experiment named by the study. Needs the extra `mlflow`.
+
+    Arguments:
+        tracking_uri: of a store or server; null for the file `mlflow.db` beside the studies; log_model: keeps the last
+            checkpoint as an artifact of the run.
+    """
+    from vae_lab.training.mlflow_run import MLflowRun
+
+    return MLflowRun(run_dir.absolute(), run_name, study_name, run_config, run_tags, tracking_uri, log_model)
 
 
 tensorboard.extra = "tensorboard"  # type: ignore[attr-defined]  # what must be installed for it
 wandb.extra = "wandb"  # type: ignore[attr-defined]
+mlflow.extra = "mlflow"  # type: ignore[attr-defined]

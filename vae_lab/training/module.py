@@ -19,6 +19,8 @@ from vae_lab.objectives.objective import Coefficients
 from vae_lab.training.corruption import Clean
 from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
+from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.window import Window
 
 Scheduler = LRScheduler | ReduceLROnPlateau
 
@@ -32,14 +34,6 @@ class Meter(Protocol):
     def update(self, model: VAE, batch: Batch, index: int) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
-
-
-PATIENCE = 50
-"""So many batches in a row with a loss that is not finite end a run (looked at when something is logged)."""
-
-
-class Diverged(RuntimeError):
-    """The loss stayed NaN or infinite."""
 
 
 class Training(pl.LightningModule):
@@ -57,6 +51,7 @@ class Training(pl.LightningModule):
         seed: of the noise.
         ledger: counts the updates really taken.
         information: the mutual information of x and z over batches, for an inference that asks for it.
+        processes: those that share the run; the first of them validates and writes.
         gradient_clip_val: the largest norm of a gradient, or None; accumulate: batches an update. Both are Lightning's
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
             Lightning adds to a small model's step, and is what several optimisers or inner loops will need.
@@ -75,6 +70,7 @@ class Training(pl.LightningModule):
         accumulate: int = 1,
         corruption: nn.Module | None = None,
         information: Callable[[VAE, Iterable[Batch]], float] | None = None,
+        processes: Alone = ALONE,
     ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
@@ -82,16 +78,17 @@ class Training(pl.LightningModule):
         self.updates, self.batches = 0, 0
         self.gradient_clip_val, self.accumulate = gradient_clip_val, accumulate
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
-        self._seed, self._ledger = seed, ledger
-        self._window: list[tuple[Tensor, Tensor, Tensor]] = []  # (loss, rate, distortion) since the last log
+        self._seed, self._ledger, self._processes = seed, ledger, processes
+        self._window = Window()
         self._generator: torch.Generator | None = None
         self._bad: Any = None
-        self._log_every, self._bad_batches = 1, 0
+        self._log_every = 1
         self._scheduler: Any = None
         self._information: Any = information
         self._beside: Iterator[Batch] | None = None
         self._first = {name: copy.deepcopy(getattr(model, name).state_dict()) for name in self.inference.resets}
         self.automatic_optimization = False
+        processes.split(model)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Lightning notes the running hook on the module some forty times a step, each time through the search for
@@ -117,43 +114,39 @@ class Training(pl.LightningModule):
 
     def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
         """One batch of descent on the objective by everything but `frozen`: an inference's usual step."""
-        terms = self.terms(batch, self._noise_stream("posterior", self.batches))
-        loss = self.objective(terms, self.coefficients(self.updates))
+        terms, loss = self._differentiate(batch, "posterior", self.batches, frozen)
         self.batches += 1
-        self._window.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
-        self._note_whether_finite(loss.detach())
-        self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        self._window.note(loss, terms)
         if self.inference.rate_weight(self.updates) == 1:  # a controller learns nothing of a stage that leaves it out
             self.objective.observe(terms)
-        for parameter in frozen:
-            parameter.grad = None
         if self._ends_update:
             self._update()
 
     def inner_step(self, counter: int, frozen: Iterable[nn.Parameter]) -> float:
         """A step between two updates on a batch of its own, number `counter`, by everything but `frozen`; its loss. No
         update is counted."""
-        loss = self.objective(
-            self.terms(self._fresh(counter), self._noise_stream("inner posterior", counter)),
-            self.coefficients(self.updates),
-        )
-        self._backward(loss)
+        _, loss = self._differentiate(self._fresh(counter), "inner posterior", counter, frozen)
+        self._step(self._optimizer.optimizer)
+        return float(loss)
+
+    def _differentiate(
+        self, batch: Batch, purpose: str, counter: int, frozen: Iterable[nn.Parameter]
+    ) -> tuple[Terms, Tensor]:
+        """The terms and the loss of a batch, whose gradient goes to everything but `frozen`."""
+        terms = self.terms(batch, self._noise_stream(purpose, counter))
+        loss = self.objective(terms, self.coefficients(self.updates))
+        self._note_whether_finite(loss.detach())
+        self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
         for parameter in frozen:
             parameter.grad = None
-        self._clip()
-        self._note_whether_finite(loss.detach())
-        self._stop_what_is_not_finite()
-        self._optimizer.optimizer.step()
-        self._clear_gradients()
-        self._bad = None
-        return float(loss.detach())
+        return terms, loss.detach()
 
     def _fresh(self, counter: int) -> Batch:
         """Batch `counter` of a pass over the training data beside the run's own."""
         if self._beside is None:
             loader: Any = self.trainer.train_dataloader
             self._beside = loader.beside("inner", counter)
-        return next(self._beside)
+        return self._in_precision(next(self._beside))
 
     def reset(self, name: str) -> None:
         """Returns a part of the model to the weights it was made with, and makes the optimiser forget it."""
@@ -166,7 +159,8 @@ class Training(pl.LightningModule):
 
     def mutual_information(self) -> float:
         """Of x and z under q over the validation split, nats."""
-        return self._information(self.model, self.trainer.val_dataloaders)
+        batches = map(self._in_precision, cast(Iterable[Batch], self.trainer.val_dataloaders))
+        return self._processes.first(lambda: self._information(self.model, batches))
 
     def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
         """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
@@ -193,13 +187,7 @@ class Training(pl.LightningModule):
             self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
 
     def _update(self) -> None:
-        """One step of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
-        so on the device (the mechanism that loss scaling uses), and a step without gradients does nothing."""
-        self._clip()
-        self._stop_what_is_not_finite()
-        self._optimizer.step()
-        self._clear_gradients()
-        self._bad = None
+        self._step(self._optimizer)
         self.updates += 1
         if self._ledger is not None:
             self._ledger.count_update()
@@ -207,6 +195,16 @@ class Training(pl.LightningModule):
             self._scheduler.step()
         if self.updates % self._log_every == 0:  # here, before any callback saves a checkpoint
             self._log_window()
+
+    def _step(self, optimizer: Any) -> None:
+        """One step of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
+        so on the device (the mechanism that loss scaling uses), and a step without gradients does nothing."""
+        self._processes.average(self._trained)
+        self._clip()
+        self._stop_what_is_not_finite()
+        optimizer.step()
+        self._clear_gradients()
+        self._bad = None
 
     def _clip(self) -> None:
         if self.gradient_clip_val is not None:
@@ -225,30 +223,12 @@ class Training(pl.LightningModule):
         for parameter in self._trained:
             parameter.grad = None
 
-    def _means(self) -> Tensor:
-        """The mean loss, rate and distortion of each batch since the last log, (n, 3)."""
-        rows = [torch.stack((loss, rate.mean(), distortion.mean())) for loss, rate, distortion in self._window]
-        return torch.stack(rows) if rows else torch.zeros(0, 3)
-
     @property
     def inference(self) -> Amortized:
         return cast(Amortized, self.model.inference)
 
     def _log_window(self) -> None:
-        window = self._means().double().cpu()
-        self._window.clear()
-        finite = window.isfinite().all(1)
-        self._bad_batches = 0 if finite.any() else self._bad_batches + len(window)
-        if self._bad_batches >= PATIENCE:
-            raise Diverged(
-                f"the loss was NaN or infinite for {self._bad_batches} batches in a row (until update {self.updates}), and each "
-                "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
-            )
-        series = {"skipped_updates": float((~finite).sum()), "beta": self._weight(self.updates - 1)}
-        series |= self.inference.facts()
-        if finite.any():
-            loss, rate, distortion = window[finite].mean(0).tolist()
-            series |= {"loss": loss, "elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
+        series = {**self._window.close(self.updates), "beta": self._weight(self.updates - 1), **self.inference.facts()}
         self._write({f"train/{name}": value for name, value in series.items()})
 
     def _write(self, metrics: dict[str, float]) -> None:
@@ -263,25 +243,36 @@ class Training(pl.LightningModule):
         self._losses: list[tuple[int, float]] = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if self._processes.rank:
+            return
         self._meter.update(self.model, batch, batch_idx)
         self._losses.append((len(batch.x), _batch_loss(self.model, self.objective, batch, batch_idx, self.updates)))
 
     def on_validation_epoch_end(self) -> None:
-        metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
-        metrics["val/loss"] = _weighted_mean(self._losses)
-        metrics["val/beta"] = self._weight(self.updates)
+        metrics = self._processes.first(self._validated)
         self.log("val/elbo", metrics["val/elbo"], logger=False, prog_bar=True)
         self._write(metrics)
         self.inference.validated(self)
         if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled:
             self._scheduler.step(metrics["val/elbo"])
 
+    def _validated(self) -> dict[str, float]:
+        metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
+        metrics["val/loss"] = _weighted_mean(self._losses)
+        metrics["val/beta"] = self._weight(self.updates)
+        return metrics
+
     # ---- what Lightning asks for
 
     @property
     def settled(self) -> bool:
         """Whether objective and inference stay as they are from here on: models are selected only then."""
-        return self.updates >= max(self.objective.settled, self.inference.settled)
+        return self.updates >= self.settled_at
+
+    @property
+    def settled_at(self) -> int:
+        """The first update from which they do."""
+        return max(self.objective.settled, self.inference.settled)
 
     def _weight(self, t: int) -> float:
         """The weight of the rate relative to the distortion's."""
@@ -303,6 +294,7 @@ class Training(pl.LightningModule):
         self._trained = list(self.parameters())
         self._on_host = self.device.type == "cpu"
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
+        self._in_precision = getattr(self.trainer.precision_plugin, "convert_input", lambda batch: batch)
         self._scaler: Any = getattr(self.trainer.precision_plugin, "scaler", None)
         self._backward = self.manual_backward if self._scaler is not None else Tensor.backward
 
@@ -317,14 +309,14 @@ class Training(pl.LightningModule):
         checkpoint["vae_lab"] = {
             "updates": self.updates,
             "batches": self.batches,
-            "window": self._means(),
+            "window": self._window.means(),
             "history": sum(getattr(logger, "size", 0) for logger in self.loggers),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["vae_lab"]
         self.updates, self.batches = state["updates"], state["batches"]
-        self._window = [(loss, rate, distortion) for loss, rate, distortion in state["window"]]
+        self._window.restore(state["window"])
 
 
 # Lightning looks at the signature on every step; one that is written down is found in a third of the time.

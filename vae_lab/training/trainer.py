@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from annotated_types import Ge, Interval, Len
+from annotated_types import Ge, Interval, MinLen
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
@@ -21,10 +23,25 @@ def device_of(accelerator: Accelerator) -> torch.device:
     return torch.device("cuda" if wants else "cpu")
 
 
+Devices = Count | Annotated[list[NonNegativeInt], MinLen(1)]
+
+
+def processes_of(devices: Devices) -> int:
+    """How many processes share a run: one for each of its devices, of which the CPU is as many as are wished."""
+    return devices if isinstance(devices, int) else len(devices)
+
+
+def own_device(accelerator: Accelerator, devices: Devices, rank: int) -> Devices:
+    """The device of one process of several."""
+    if device_of(accelerator).type == "cpu":
+        return 1
+    return [rank if isinstance(devices, int) else devices[rank]]
+
+
 def trainer(
     *,
     accelerator: Accelerator = "cpu",
-    devices: Literal[1] | Annotated[list[NonNegativeInt], Len(1, 1)] = 1,
+    devices: Devices = 1,
     precision: Precision = "32-true",
     max_epochs: Steps | None = None,
     max_steps: Steps | None = None,
@@ -36,7 +53,8 @@ def trainer(
     enable_progress_bar: bool = True,
     **lightning: Any,
 ) -> pl.Trainer:
-    """A Trainer; `lightning` takes any further argument of Lightning's. With no limit given a run has 20 epochs.
+    """A Trainer of one process; `lightning` takes any further argument of Lightning's. With no limit given a run has 20
+    epochs. With several `devices` the lab starts a process for each (see `processes`).
 
     `gradient_clip_val` and `accumulate_grad_batches` are honoured by `Training`: Lightning refuses them under manual
     optimisation.
@@ -56,8 +74,8 @@ def trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         inference_mode=False,
-        enable_checkpointing=True,
-        plugins=[CheckedCheckpointIO()],
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in lightning.get("callbacks", [])),
+        plugins=[CheckedCheckpointIO(), LightningEnvironment()],  # in a SLURM job too, a run is no task of several
         **lightning,
     )
 
@@ -65,7 +83,7 @@ def trainer(
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
 trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
 
-_ONE_PROCESS = "a run is one process on one device, and the runs of a study go side by side"
+_PROCESSES = "trainer.devices says how many processes share every batch of a run, on one machine"
 trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and how else to have it
     "barebones": "use trainer=debug, or callbacks and logger",
     "callbacks": "use the group callbacks",
@@ -76,11 +94,11 @@ trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and 
     "inference_mode": "an inference may refine q by gradients, in a validation too",
     "limit_train_batches": "an epoch is one pass over the data; use trainer.max_steps",
     "logger": "use the group logger",
-    "num_nodes": _ONE_PROCESS,
+    "num_nodes": _PROCESSES,
     "num_sanity_val_steps": "use trainer=debug",
     "overfit_batches": "use a small dataset, and trainer.max_steps",
     "plugins": "the lab has its own, for checkpoints that are whole or not there",
     "reload_dataloaders_every_n_epochs": "the data stay in memory",
-    "strategy": _ONE_PROCESS,
-    "use_distributed_sampler": _ONE_PROCESS,
+    "strategy": _PROCESSES,
+    "use_distributed_sampler": _PROCESSES,
 }

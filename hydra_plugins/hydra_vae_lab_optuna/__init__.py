@@ -1,0 +1,54 @@
+"""The sweeper `hydra/sweeper=optuna`, where Hydra looks for plugins. Every Hydra application in the environment imports
+this file, so that what it needs is imported when it is used."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from vae_lab.search.study import Outcome
+
+
+class OptunaSweeper(Sweeper):
+    """Runs the points that Optuna chooses through whatever launcher there is.
+
+    Its settings are those of `hydra.sweeper`, checked by `vae_lab.search`, which does the work.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from vae_lab.config import named_directories
+        from vae_lab.search.sweep import sweep
+
+        assert self.config is not None
+        named = named_directories(self.config.hydra)
+        sweep(arguments, self.settings, named[0] if named else None, self._launch)
+
+    def _launch(self, batch: list[list[str]], first: int) -> "Sequence[Outcome]":
+        assert self.launcher is not None
+        return [_outcome(job) for job in self.launcher.launch(batch, initial_job_idx=first)]
+
+
+def _outcome(job: JobReturn) -> "Outcome":
+    """What a job returned, or raised."""
+    try:
+        outcome: Outcome = job.return_value
+    except Exception as error:
+        return error
+    return outcome

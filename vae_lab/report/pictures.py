@@ -1,0 +1,36 @@
+"""The PNG pictures of runs, put into the page."""
+
+import base64
+
+from vae_lab.report.cells import Arm, Row
+
+PICTURES = {
+    "originals": "originals",
+    "reconstructions": "reconstructions",
+    "shuffled": "from another example's z",
+    "samples": "samples",
+}
+LARGEST, ALL = 70_000, 2_500_000  # bytes of a picture, and of a page's together
+
+
+def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str]]]:
+    """For each arm its first completed run and that run's pictures as data addresses, while there is room."""
+    found, left = [], ALL
+    for arm in arms:
+        row = next(iter(arm.chosen.completed), None)
+        images = {name: image for name in PICTURES if row and (image := _image(row, name))}
+        size = sum(map(len, images.values()))
+        if size > left:
+            images, size = {}, 0
+        left -= size
+        found.append((arm, row, {name: _address(image) for name, image in images.items()}))
+    return found
+
+
+def _image(row: Row, name: str) -> bytes | None:
+    path = row.run.path / "figures" / f"{name}.png"
+    return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST else None
+
+
+def _address(image: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"

@@ -1,0 +1,125 @@
+"""A study read from its run directories. Reads files only, and drops nothing: a run that failed, is damaged or never
+began is a row that says so.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vae_lab import store
+from vae_lab.errors import RequestError
+from vae_lab.report import words
+from vae_lab.report.cells import Row, Study
+
+NOT_BEGUN = {"new": "not begun", "cut": "begun and cut short; the same command goes on", "running": "still running"}
+Known = Mapping[str, Row]  # the completed rows of an earlier reading, by signature
+
+
+class NoReport(RequestError):
+    """A path that no report can be made of; the message is one line for the person who asked."""
+
+
+def read(path: Path, known: Known | None = None) -> Study:
+    """A study's folder (with `plan.json`), or any folder of run directories. Errors: `NoReport`.
+
+    Arguments:
+        known: `finished(study)` of an earlier reading, whose runs are not read again.
+    """
+    known = known or {}
+    if not path.is_dir():
+        raise NoReport(f"{path}: no such folder")
+    try:
+        plan = store.read_plan(path)
+        study = (
+            _planned(path, plan, known)
+            if plan is not None
+            else Study(path, {}, tuple(_found(path, known)), is_planned=False)
+        )
+    except store.Damaged as error:
+        raise NoReport(f"{error} (the study's command writes it again)") from error
+    if not study.rows:
+        raise NoReport(f"{path}: no runs in it")
+    return study
+
+
+def study_folders(path: Path) -> list[Path]:
+    """The folders to report on: `path` itself, or the studies in it where it is no study but holds some (`runs/`)."""
+    if (path / store.PLAN).exists():
+        return [path]
+    return [plan.parent for plan in sorted(path.glob(f"*/{store.PLAN}"))] or [path]
+
+
+def _planned(path: Path, plan: Mapping[str, Any], known: Known) -> Study:
+    cells, facts = plan.get("cells"), plan.get("study") or {}
+    if not isinstance(cells, list) or not isinstance(facts, dict):
+        raise store.Damaged(f"{path / store.PLAN} is damaged: it has no list of cells")
+    try:
+        rows = tuple(_planned_row(path, cell, known) for cell in cells)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise store.Damaged(f"{path / store.PLAN} is damaged: a cell lacks {error}") from error
+    return Study(path, facts, rows, _command(plan.get("command")))
+
+
+def _command(command: Any) -> str | None:
+    return " ".join(map(str, command)) if isinstance(command, list) else command and str(command)
+
+
+def _planned_row(path: Path, cell: Mapping[str, Any], known: Known) -> Row:
+    arm, over = str(cell["arm"]), dict(cell.get("over") or {})
+    name = str(cell.get("cell") or arm)
+    run = store.RunDirectory(path / str(cell["signature"]))
+    return _row(arm, name, dict(cell.get("strength") or {}), over, run, known)
+
+
+def _found(path: Path, known: Known) -> Iterable[Row]:
+    """Runs without a plan: the runs of one arm are a cell; where a seed comes twice, each run is an arm of its own."""
+    rows = [_row("", "", {}, {}, run, known) for run in store.find_runs(path)]
+    named = [(str(row.result.get("arm") or f"run {row.signature[:8]}"), row.result.get("seed"), row) for row in rows]
+    count = Counter((arm, seed) for arm, seed, _ in named)
+    twice = {arm for (arm, _), times in count.items() if times > 1}
+    for arm, seed, row in sorted(named, key=lambda item: (item[0], str(item[1]))):
+        label = f"{arm} {row.signature[:8]}" if arm in twice else arm
+        yield Row(label, label, {}, {"seed": seed}, row.run, row.status, row.error, row.result, row.stamp)
+
+
+def _row(
+    arm: str, cell: str, strength: Mapping[str, Any], over: Mapping[str, Any], run: store.RunDirectory, known: Known
+) -> Row:
+    stamp = _stamp(run)
+    before = known.get(run.signature)
+    if before is not None and before.stamp == stamp:
+        if (before.arm, before.cell, before.strength, before.over) == (arm, cell, strength, over):
+            return before
+        return Row(arm, cell, strength, over, run, before.status, before.error, before.result, stamp)
+    return Row(arm, cell, strength, over, run, *_outcome(run), stamp)
+
+
+def finished(study: Study) -> dict[str, Row]:
+    """The completed rows by signature, for the next `read`."""
+    return {row.signature: row for row in study.rows if row.is_completed}
+
+
+def _stamp(run: store.RunDirectory) -> tuple[int, int] | None:
+    """What changes when the result of a run is written anew."""
+    try:
+        found = (run.path / store.RESULT).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _outcome(run: store.RunDirectory) -> tuple[str, str, dict[str, Any]]:
+    """Status, the error's first line and the content of a run."""
+    try:
+        result = run.result()
+    except (store.Damaged, OSError) as error:
+        return "damaged", words.first_line(str(error).replace(str(run.path), run.signature)), {}
+    if result is None:
+        state = run.state()
+        return state, NOT_BEGUN.get(state, ""), {}
+    if not isinstance(result["metrics"], dict):
+        return "damaged", f"{run.signature}/{store.RESULT} is damaged: its metrics are no object", {}
+    if result["status"] == "completed":
+        return "completed", "", result
+    return str(result["status"]), words.first_line(result.get("error")) or "no error was recorded", result

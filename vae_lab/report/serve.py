@@ -1,0 +1,178 @@
+"""The page over HTTP, for a study on another machine: on loopback, made anew when asked for and something has changed."""
+
+import contextlib
+import getpass
+import html
+import re
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from vae_lab import store
+from vae_lab.errors import RequestError
+from vae_lab.report import Report
+from vae_lab.report.live import PAUSE, SHARE, build_live
+from vae_lab.report.reading import Known
+
+LOOPBACK, PORT = "127.0.0.1", 8765
+LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+FIGURE = re.compile(r"[\w.-]+/figures/[\w-]+\.png")
+HTML, CSV, PNG = "text/html; charset=utf-8", "text/csv; charset=utf-8", "image/png"
+
+
+class Served:
+    """A folder's report, as fresh as its files, but not made more often than its cost allows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._known: Known = {}
+        self._report: Report | None = None
+        self._stamp: object = None
+        self._not_before = 0.0
+
+    def report(self) -> Report:
+        """Errors: `RequestError` where no report can be made."""
+        with self._lock:
+            stamp = _stamp(self.folder)
+            if self._report is None or (stamp != self._stamp and time.monotonic() >= self._not_before):
+                self._make(stamp)
+            assert self._report is not None
+            return self._report
+
+    def _make(self, stamp: object) -> None:
+        before = time.thread_time()
+        made, self._known = build_live(self.folder, self._known, PAUSE)
+        is_running = any(row.status == "running" for row in made.study.rows)
+        self._report = made if is_running else Report(made.study)
+        self._report.html  # noqa: B018  (made while the lock is held)
+        self._stamp = stamp
+        self._not_before = time.monotonic() + (time.thread_time() - before) / (5 * SHARE)
+
+
+def _stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """What changes whenever a file does that the report reads."""
+    names = (store.PLAN, ".launch.json", f"**/{store.RESULT}", f"**/{store.HISTORY}", f"**/{store.CONFIG}")
+    stamps = []
+    for file in sorted(file for name in names for file in folder.glob(name)):
+        with contextlib.suppress(OSError):  # it went while we looked
+            found = file.stat()
+            stamps.append((str(file), found.st_mtime_ns, found.st_size))
+    return stamps
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the reports of folders: one at `/`, or several each at `/NAME/` with a list of them at `/`."""
+
+    daemon_threads = True
+
+    def __init__(self, folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
+        names = {"": folders[0]} if len(folders) == 1 else {f"{folder.name}/": folder for folder in folders}
+        self.served: Mapping[str, Served] = {name: Served(folder) for name, folder in names.items()}
+        self.is_local = host in (LOOPBACK, "localhost")
+        super().__init__((host, port), _Handler)
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    server_version, sys_version = "vae-lab", ""
+
+    def do_GET(self) -> None:
+        status, kind, content = self._answer()
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": str(len(content)), "Cache-Control": "no-store"}
+        for name, value in (headers | {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def _answer(self) -> tuple[HTTPStatus, str, bytes]:
+        host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
+        if self.server.is_local and host not in LOCAL_NAMES:  # a foreign page that gave its own name this address
+            return HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to localhost only\n"
+        path = self.path.partition("?")[0].lstrip("/")
+        if not path and "" not in self.server.served:
+            return HTTPStatus.OK, HTML, self._list().encode()
+        for name, served in self.server.served.items():
+            if path.startswith(name):
+                try:
+                    return _part(served, path[len(name) :])
+                except RequestError as error:
+                    return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", f"{error}\n".encode()
+        return _missing()
+
+    def _list(self) -> str:
+        links = "".join(
+            f'<li><a href="/{html.escape(name)}">{html.escape(name)}</a></li>' for name in self.server.served
+        )
+        return f'<!DOCTYPE html><html lang="en"><title>reports</title><h1>Reports</h1><ul>{links}</ul></html>'
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the terminal belongs to the person."""
+
+
+def _part(served: Served, name: str) -> tuple[HTTPStatus, str, bytes]:
+    """The page, its table, or a figure of one of the folder's runs; nothing else of the folder."""
+    if name in ("", "report.html"):
+        return HTTPStatus.OK, HTML, served.report().html.encode()
+    if name == "results.csv":
+        return HTTPStatus.OK, CSV, served.report().csv.encode()
+    file = served.folder / name
+    if (
+        FIGURE.fullmatch(name)
+        and ".." not in name
+        and file.resolve().is_relative_to(served.folder.resolve())
+        and file.is_file()
+    ):
+        return HTTPStatus.OK, PNG, file.read_bytes()
+    return _missing()
+
+
+def _missing() -> tuple[HTTPStatus, str, bytes]:
+    return HTTPStatus.NOT_FOUND, "text/plain", b"not here; the report is at /\n"
+
+
+def serve(folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
+    """Serves until interrupted. Errors: `RequestError` where that address cannot be had."""
+    try:
+        server = Server(folders, host, port)
+    except (OSError, OverflowError) as error:
+        taken = f"; another: --port {port + 1}" if port else ""
+        raise RequestError(
+            f"report: cannot serve on {host} port {port}: {getattr(error, 'strerror', None) or error}{taken}"
+        ) from error
+    with server:
+        for served in server.served.values():
+            served.report()
+        _say(server, host)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nno longer served", flush=True)
+
+
+def _say(server: Server, host: str) -> None:
+    port = server.port
+    if not server.is_local:
+        print(
+            f"warning: --host {host}: whoever reaches this machine can read the report; there is no password",
+            flush=True,
+        )
+    print(f"http://{LOOPBACK if server.is_local else host}:{port}/  (Ctrl-C ends it)")
+    if server.is_local:
+        print(
+            f"from another machine: ssh -N -L {port}:{LOOPBACK}:{port} {getpass.getuser()}@{socket.gethostname()}",
+            flush=True,
+        )

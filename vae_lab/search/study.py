@@ -1,0 +1,206 @@
+"""The trials of a search: an Optuna study that several processes may share, and that outlives each of them."""
+
+import contextlib
+import math
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from vae_lab.claim import claim, is_claimed
+from vae_lab.distributions import stream_seed
+from vae_lab.errors import RequestError, RunFailed
+from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
+from vae_lab.search.space import Dimension
+from vae_lab.store import Damaged, RunDirectory
+
+JOURNAL, WORKERS, LOCK = "search.journal", ".workers", ".search.lock"
+DEATHS = 3
+"""A trial whose worker has died so often is held for the cause, and fails."""
+
+Outcome = float | list[float] | None | Exception
+"""What became of a trial: the value of its objective (or of each), None if it was pruned, or why it failed."""
+
+
+def storage_at(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
+    """The storage of that URL, or the journal in a search's folder. Errors: `RequestError`."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search says itself what is to be said
+    if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    try:
+        return optuna.storages.RDBStorage(url)
+    except Exception as error:  # each database's driver has its own
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"hydra.sweeper.storage: {first}") from error
+
+
+@contextlib.contextmanager
+def working(folder: Path) -> Iterator[Path]:
+    """A claim on being at work on a search, held until this process ends, however it ends."""
+    me = folder / WORKERS / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        with claim(me):
+            yield me
+    finally:
+        _forget(me)
+
+
+def _forget(worker: Path) -> None:
+    with contextlib.suppress(OSError):
+        for file in worker.iterdir():
+            file.unlink()
+        worker.rmdir()
+
+
+@dataclass
+class Search:
+    """The trials of one search, as one of its workers sees them."""
+
+    settings: Settings
+    space: list[Dimension]
+    folder: Path
+    study: optuna.Study
+    me: Path
+
+    def __post_init__(self) -> None:
+        self.study.stop = lambda: None  # type: ignore[method-assign]  # called by a sampler that has seen every point
+        self.total = total(self.settings, self.space)
+
+    def ask(self) -> list[Trial]:
+        """The next trials, at most `n_jobs`; none once there are `n_trials` in all. One worker at a time asks, so that
+        the total is exact."""
+        with FileLock(self.folder / LOCK):
+            self._requeue_the_dead()
+            return [self._ask() for _ in range(min(self.settings.n_jobs, self.total - self.asked()))]
+
+    def _ask(self) -> Trial:
+        """The sampler is made for each trial, with a seed of its own: a resumed search draws what an uncut one does, and
+        two workers draw different things."""
+        number = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = sampler_of(self.settings, stream_seed(self.settings.seed, "search", number) % 2**32)
+        trial = self.study.ask({d.key: d.distribution() for d in self.space})
+        trial.set_user_attr("worker", self.me.name)
+        return trial
+
+    def asked(self) -> int:
+        """The trials that count: all but those in the queue and those that were put back there."""
+        return sum(map(counts, self.study.get_trials(deepcopy=False)))
+
+    def ended(self) -> int:
+        """Those of them that have an outcome."""
+        return sum(counts(trial) and trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+
+    def words(self, params: dict[str, Any]) -> list[str]:
+        """The overrides that stand for a trial's parameters."""
+        return [dimension.word(params[dimension.key]) for dimension in self.space]
+
+    def tell(self, trial: Trial, outcome: Outcome) -> FrozenTrial:
+        """Records what became of a trial."""
+        if outcome is None:
+            return self.study.tell(trial, state=TrialState.PRUNED)
+        if isinstance(outcome, Exception):
+            trial.set_user_attr("error", str(outcome))
+            return self.study.tell(trial, state=TrialState.FAIL)
+        values = outcome if isinstance(outcome, list) else [outcome]
+        if not all(map(math.isfinite, values)):
+            return self.tell(trial, RunFailed(_error_of(trial) or f"{values} is no result"))
+        return self.study.tell(trial, values)
+
+    def give_back(self, batch: list[Trial]) -> list[FrozenTrial]:
+        """Puts what a worker leaves without an outcome back into the queue, but what has failed, which it returns."""
+        numbers = {trial.number for trial in batch}
+        with FileLock(self.folder / LOCK):
+            return [done for t in self._running() if t.number in numbers and (done := self._requeue(t))]
+
+    def _requeue_the_dead(self) -> None:
+        for trial in self._running():
+            worker = self.folder / WORKERS / str(trial.user_attrs.get("worker"))
+            if not is_claimed(worker):
+                self._requeue(trial)
+                _forget(worker)
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _requeue(self, left: FrozenTrial) -> FrozenTrial | None:
+        """A trial without an outcome ends, and a new one with its parameters is queued, which finds the old one's run:
+        done, or cut with a checkpoint. One that has failed, or died too often, is returned."""
+        trial, deaths = Trial(self.study, left._trial_id), left.user_attrs.get("deaths", 0) + 1
+        error = _error_of(left) or (f"its worker died {deaths} times" if deaths == DEATHS else None)
+        if error:
+            return self.tell(trial, RunFailed(error))
+        trial.set_user_attr("requeued", True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        if set(left.params) == {dimension.key for dimension in self.space}:  # else it died as it was asked for
+            self.study.enqueue_trial(left.params, {"deaths": deaths})
+        return None
+
+
+def total(settings: Settings, space: list[Dimension]) -> int:
+    """How many trials there will be: `n_trials`, or fewer where every point of a finite space is tried once."""
+    if not isinstance(sampler_of(settings, 0), optuna.samplers.BruteForceSampler):
+        return settings.n_trials
+    for dimension in space:
+        if dimension.continuous:
+            raise RequestError(
+                f"{dimension.written}: brute_force tries every point; an interval has too many (use a range)"
+            )
+    return min(settings.n_trials, math.prod(len(dimension.texts) for dimension in space))
+
+
+def _error_of(trial: Trial | FrozenTrial) -> str | None:
+    """Why the run of a trial failed, if it did."""
+    run = RunDirectory(Path(trial.user_attrs.get("run", os.devnull)))
+    with contextlib.suppress(Damaged, OSError):
+        return (run.result() or {}).get("error")
+    return None
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial is one of the `n_trials`."""
+    return trial.state != TrialState.WAITING and not trial.user_attrs.get("requeued")
+
+
+def open_study(settings: Settings, directions: list[Direction], folder: Path, identity: dict[str, Any]) -> optuna.Study:
+    """The study of that name, made if there is none. Errors: `RequestError` if it is one of another search."""
+    storage = storage_at(settings.storage, folder)
+    names = optuna.get_all_study_names(storage)
+    if settings.study_name in names:
+        known = optuna.load_study(study_name=settings.study_name, storage=storage).user_attrs.get("search", {})
+        for key, value in identity.items():
+            if known.get(key, value) != value:
+                raise RequestError(
+                    f"hydra.sweeper.study_name: {settings.study_name} is a search already, with {_text(known[key])} for its {key}, "
+                    f"not {_text(value)}; give this one a name of its own (study.name=NAME)"
+                )
+    study = optuna.create_study(
+        study_name=settings.study_name,
+        storage=storage,
+        directions=list(directions),
+        pruner=pruner_of(settings),
+        load_if_exists=True,
+    )
+    study.set_user_attr("search", identity)
+    return study
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def trial_of(settings: Settings, folder: Path) -> Trial:
+    """The trial that a job is, in whatever process it runs."""
+    study = optuna.load_study(
+        study_name=settings.study_name, storage=storage_at(settings.storage, folder), pruner=pruner_of(settings)
+    )
+    assert settings.trial is not None
+    return Trial(study, study.get_trials(deepcopy=False)[settings.trial]._trial_id)

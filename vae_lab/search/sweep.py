@@ -1,0 +1,163 @@
+"""A search from its first trial to its last: asks, launches, tells, and says what was found."""
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from vae_lab.config import composer
+from vae_lab.errors import RequestError
+from vae_lab.identity import evaluation_hash
+from vae_lab.request import Request, request
+from vae_lab.search.settings import Settings, checked
+from vae_lab.search.space import corners, split
+from vae_lab.search.study import Outcome, Search, counts, open_study, trial_of, working
+from vae_lab.training.pruning import Pruning
+
+Launch = Callable[[list[list[str]], int], Sequence[Outcome]]
+"""Runs a batch of jobs, each given by its overrides, the first of them number so-and-so."""
+
+
+def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None, launch: Launch) -> None:
+    """Runs a search until it has its total number of trials, and prints the best.
+
+    Errors: `RequestError` before the first run, if the request makes no sense; `SystemExit(1)` at the end if a run
+    failed.
+    """
+    base = _first_corner(overrides, config_dir)
+    wanted = base.settings["optimized_metric"]
+    objectives = wanted if isinstance(wanted, list) else [wanted]
+    settings, directions = checked(node, objectives)
+    fixed, space = split(overrides)
+    folder = Path(base.settings["runs_dir"]) / settings.study_name
+    identity = {
+        "space": sorted(dimension.written for dimension in space),
+        "objectives": [f"{name} ({direction})" for name, direction in zip(objectives, directions, strict=True)],
+        "fixed settings": f"{base.directory.signature}-{evaluation_hash(base.evaluation.identity())}",
+    }
+    study = open_study(settings, directions, folder, identity)
+    with working(folder) as me:
+        told = Told(Search(settings, space, folder, study, me), fixed, objectives, config_dir)
+        while batch := told.search.ask():
+            told.run(batch, launch)
+        told.conclude()
+
+
+def _first_corner(overrides: list[str], config_dir: str | None) -> Request:
+    if not split(overrides)[1]:
+        raise RequestError("hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16")
+    return _request(corners(overrides)[0], config_dir)
+
+
+def _request(overrides: list[str], config_dir: str | None) -> Request:
+    with composer(config_dir) as compose:
+        return request(compose(overrides), (config_dir,) if config_dir else ())
+
+
+class Told:
+    """A search, and how it is told to the person who asked for it."""
+
+    def __init__(self, search: Search, fixed: list[str], objectives: list[str], config_dir: str | None) -> None:
+        self.search, self.fixed, self.objectives, self.config_dir = search, fixed, objectives, config_dir
+        self.failed, self.lost = 0, False
+
+    def words(self, params: dict[str, Any]) -> list[str]:
+        name = f"study.name={self.search.settings.study_name}"
+        return [*(word for word in self.fixed if not word.startswith("study.name=")), name, *self.search.words(params)]
+
+    def run(self, batch: list[Trial], launch: Launch) -> None:
+        """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind. The loss of a
+        worker loses the batch's answers and not its runs, so it is gone through again; a second one in a row is raised."""
+        try:
+            jobs = [trial for trial in batch if self._noted(trial)]
+            words = [[*self.words(trial.params), f"hydra.sweeper.trial={trial.number}"] for trial in jobs]
+            for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
+                self._say(self.search.tell(trial, outcome))
+            self.lost = False
+        except BrokenExecutor as error:
+            if self.lost:
+                raise
+            self.lost = True
+            print(f"a batch was lost ({type(error).__name__}: {' '.join(str(error).split())}); once more", flush=True)
+        finally:
+            for failed in self.search.give_back(batch):
+                self._say(failed)
+
+    def _noted(self, trial: Trial) -> bool:
+        """Notes the run that a trial is; False if its settings make no sense together, which fails it."""
+        try:
+            asked = _request(self.words(trial.params), self.config_dir)
+        except RequestError as error:
+            self._say(self.search.tell(trial, error))
+            return False
+        trial.set_user_attr("run", str(asked.directory.path))
+        return True
+
+    def _say(self, done: FrozenTrial) -> None:
+        """A line on a trial that has ended."""
+        self.failed += done.state == TrialState.FAIL
+        said = {
+            TrialState.COMPLETE: lambda: self._figures(done),
+            TrialState.PRUNED: lambda: f"pruned at validation {len(done.intermediate_values)} after it had settled",
+            TrialState.FAIL: lambda: f"failed: {done.user_attrs.get('error')}",
+        }[done.state]()
+        head = f"[{self.search.ended():{len(str(self.search.total))}}/{self.search.total}] trial {done.number}"
+        print(f"{head}: {said}  {' '.join(self.search.words(done.params))}", flush=True)
+
+    def _figures(self, trial: FrozenTrial) -> str:
+        return "  ".join(f"{name} {value:.2f}" for name, value in zip(self.objectives, trial.values, strict=True))
+
+    def conclude(self) -> None:
+        """Prints what there is, and the best of it."""
+        search, trials = self.search, self.search.study.get_trials(deepcopy=False)
+        states = [trial.state for trial in trials if counts(trial)]
+        names = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running elsewhere"}
+        numbers = [
+            f"{states.count(TrialState[state])} {word}" for state, word in names.items() if TrialState[state] in states
+        ]
+        print(f"search {search.settings.study_name}: {', '.join(numbers)} of {search.total} trials", flush=True)
+        if TrialState.COMPLETE in states:
+            self._show_best(search.study.best_trials)
+        if self.failed:
+            raise SystemExit(1)
+
+    def _show_best(self, best: list[FrozenTrial]) -> None:
+        flags = ["--config-dir", self.config_dir] if self.config_dir else []
+        if len(self.objectives) == 1:
+            best = best[:1]
+            print(f"best: trial {best[0].number}, {self._figures(best[0])}")
+        else:
+            best = sorted(best, key=lambda trial: trial.values)
+            print("best: the Pareto front")
+            Console(width=500).print(self._front(best))
+        for trial in best:
+            print(
+                f"{trial.user_attrs.get('run', '')}\n  {shlex.join(['vae-lab', 'train', *flags, *self.words(trial.params)])}"
+            )
+
+    def _front(self, best: list[FrozenTrial]) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for title in ("trial", *self.objectives):
+            table.add_column(title, justify="right")
+        for dimension in self.search.space:
+            table.add_column(dimension.key)
+        for trial in best:
+            words = (word.partition("=")[2] for word in self.search.words(trial.params))
+            table.add_row(str(trial.number), *(f"{value:.2f}" for value in trial.values), *words)
+        return table
+
+
+def judged(asked: Request, node: Mapping[str, Any]) -> Request:
+    """The request of a job; if the job is a trial of a search that prunes, with the callback that does it."""
+    if node.get("trial") is None or str(node["pruner"].get("_target_")).endswith(".NopPruner"):
+        return asked
+    settings = Settings.model_validate(dict(node))
+    trial = trial_of(settings, asked.directory.path.parent)
+    sign = 1.0 if trial.study.direction.name == "MAXIMIZE" else -1.0
+    return dataclasses.replace(asked, callbacks=(Pruning(trial, asked.directory.history, sign),))

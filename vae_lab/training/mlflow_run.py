@@ -1,0 +1,91 @@
+"""One MLflow run for one run of the lab. Imported only when it is used: MLflow is an extra."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from mlflow.entities import RunStatus
+from mlflow.tracking import MlflowClient
+from pytorch_lightning.loggers import MLFlowLogger
+
+from vae_lab.training.tracker import LoggerBackend, checkpoint
+
+SIGNATURE = "vae_lab.signature"
+
+
+class MLflowRun(LoggerBackend):
+    """An MLflow run in the experiment of the study; one that was cut goes on.
+
+    Arguments:
+        run_dir: the run's directory; without an address the store is `mlflow.db`, and `mlartifacts/`, two folders above.
+        run_name, study_name, settings, tags: what the run is called, and what it holds.
+        uri: the store or server; None for `MLFLOW_TRACKING_URI`, or the store beside the studies.
+        log_model: whether to keep the checkpoint.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        run_name: str,
+        study_name: str,
+        settings: dict[str, Any],
+        tags: list[str],
+        uri: str | None,
+        log_model: bool,
+    ) -> None:
+        root = run_dir.parent.parent
+        address = uri or os.environ.get("MLFLOW_TRACKING_URI")
+        self._uri, self._local = address or f"sqlite:///{root / 'mlflow.db'}", None if address else root
+        self._tags = dict(tag.partition("=")[::2] for tag in tags) | {SIGNATURE: run_dir.name}
+        self._name, self._study, self._settings, self._log_model = run_name, study_name, settings, log_model
+
+    def begin(self) -> Mapping[str, int]:
+        if self._local is None:
+            return self._open()
+        with FileLock(self._local / ".mlflow.lock"):  # two that make the tables of a new store at once would clash
+            return self._open()
+
+    def _open(self) -> Mapping[str, int]:
+        cut = self._cut()
+        super().__init__(
+            MLFlowLogger(
+                self._study,
+                self._name,
+                self._uri,
+                self._tags,
+                run_id=cut,
+                artifact_location=(self._local / "mlartifacts" / self._study).as_uri() if self._local else None,
+            )
+        )
+        if cut is None:
+            self.logger.log_hyperparams(self._settings)  # MLflow lets none of them change
+            return {}
+        client = self._client()
+        client.update_run(cut, status="RUNNING")
+        names = client.get_run(cut).data.metrics
+        return {name: max(metric.step for metric in client.get_metric_history(cut, name)) for name in names}
+
+    def _cut(self) -> str | None:
+        """The id of a run of this signature that has not ended well."""
+        client = MlflowClient(self._uri)
+        experiment = client.get_experiment_by_name(self._study)
+        if experiment is None:
+            return None
+        query = f"tags.`{SIGNATURE}` = '{self._tags[SIGNATURE]}'"
+        for run in client.search_runs([experiment.experiment_id], query):
+            if RunStatus.from_string(run.info.status) != RunStatus.FINISHED:
+                return str(run.info.run_id)
+        return None
+
+    def _client(self) -> Any:
+        return self.logger.experiment  # type: ignore[attr-defined]
+
+    def report(self, result: Mapping[str, Any], run_dir: Path) -> None:
+        super().report(result, run_dir)
+        client, run = self._client(), self.logger.version
+        for file in sorted((run_dir / "figures").glob("*.png")):
+            client.log_artifact(run, str(file), "figures")
+        if self._log_model:
+            client.log_artifact(run, str(checkpoint(result, run_dir)), "checkpoints")

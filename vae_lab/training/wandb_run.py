@@ -1,0 +1,99 @@
+"""One W&B run for one run of the lab. Imported only when it is used: W&B is an extra."""
+
+import json
+import math
+import os
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb.util import get_core_path
+
+from vae_lab.training.tracker import checkpoint
+
+PER_DIMENSION = "val/rate_per_dimension/"
+
+
+class WandbRun:
+    """A W&B run whose step is the lab's: the number of updates.
+
+    A run that goes on keeps its id. Online the server knows where it stands; offline W&B begins a second folder with the
+    same id, and what the first one holds is read from it.
+
+    Arguments:
+        run_dir: the run's directory; W&B writes into its folder `wandb`.
+        run_id: the id; a sweep's agent has one of its own for each job, which goes first.
+        about: further arguments of `wandb.init`.
+        log_model: whether to keep the last checkpoint as an artifact.
+    """
+
+    def __init__(self, run_dir: Path, run_id: str, about: dict[str, Any], log_model: bool) -> None:
+        self._dir, self._id, self._about, self._log_model = run_dir, run_id, about, log_model
+        self._run: Any = None
+
+    def begin(self) -> Mapping[str, int]:
+        swept = "WANDB_SWEEP_ID" in os.environ
+        run_id = os.environ.get("WANDB_RUN_ID", self._id) if swept else self._id
+        held = last_steps(self._dir, run_id)
+        self._run = wandb.init(
+            **self._about,
+            id=None if swept else run_id,
+            resume=None if swept else "allow",
+            dir=self._dir,  # absolute: W&B's own process may have another working directory
+            reinit="create_new",  # never the run that a person has open, nor a job's that came before
+            settings=wandb.Settings(console="off"),  # what a run says is in run.log
+        )
+        if self._run.offline:
+            return held
+        return defaultdict(lambda: self._run.starting_step - 1) if self._run.resumed else {}
+
+    def write(self, metrics: dict[str, float], step: int) -> None:
+        data: dict[str, Any] = dict(metrics)
+        rates = [value for name, value in metrics.items() if name.startswith(PER_DIMENSION)]
+        if rates and all(map(math.isfinite, rates)):
+            data[PER_DIMENSION.rstrip("/")] = wandb.Histogram(rates)
+        self._run.log(data, step=step)
+
+    def report(self, result: Mapping[str, Any], run_dir: Path) -> None:
+        final: dict[str, Any] = {
+            f"figures/{file.stem}": wandb.Image(str(file)) for file in sorted((run_dir / "figures").glob("*.png"))
+        }
+        final["test/rate_per_dimension"] = wandb.Histogram(result["details"]["test"]["rate_per_dimension"])
+        self._run.log(
+            final, step=result["timing"]["steps"], commit=True
+        )  # before the summary, which it would overwrite
+        self._run.summary.update(result["metrics"])
+        if self._log_model:
+            model = wandb.Artifact(self._id, type="model", metadata={"signature": result["signature"]})
+            model.add_file(str(checkpoint(result, self._dir)), policy="immutable", skip_cache=True)
+            self._run.log_artifact(model)
+
+    def close(self, exit_code: int) -> str | None:
+        if self._run is None:
+            return None
+        folder, offline = Path(self._run.dir).parent, self._run.offline and not self._run.disabled
+        self._run.finish(exit_code=exit_code)
+        return f"wandb sync {folder}" if offline else None
+
+
+def last_steps(run_dir: Path, run_id: str) -> dict[str, int]:
+    """The last step of each series in the files that attempts before this one have left. (W&B writes them every few
+    seconds, so a killed run has lost some.)"""
+    found: dict[str, int] = {}
+    for file in run_dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"):
+        for record in records(file):
+            if record["type"] == "history":
+                item = record["history"]["item"]
+                found |= {name: max(item["_step"], found.get(name, 0)) for name in item}
+    return found
+
+
+def records(file: Path) -> list[dict[str, Any]]:
+    """The records of a `.wandb` file, by W&B's own reader (`wandb leet inspect --json`); of a file that was cut those
+    that are whole."""
+    command = [get_core_path(), "leet", "inspect", "--json", "--no-observability", "--run-file", str(file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
