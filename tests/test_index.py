@@ -212,7 +212,7 @@ def test_the_index_says_what_the_files_say_after_anything(
 
 def test_a_file_changed_at_once_is_seen(tmp_path: Path) -> None:
     """In place, with the same size, and within one tick of the file system's clock: nothing but its content tells."""
-    file, end, nll, told_by_nothing = write(tmp_path / "a") / "result.json", time.monotonic() + 5, 100, 0
+    file, end, nll, told_by_nothing = write(tmp_path / "a") / "result.json", time.monotonic() + 2, 100, 0
     while told_by_nothing < 3 and time.monotonic() < end:
         index.rows(tmp_path)
         before, nll = file.stat(), 100 + (nll - 99) % 900
@@ -220,6 +220,15 @@ def test_a_file_changed_at_once_is_seen(tmp_path: Path) -> None:
             opened.write(json.dumps(content(nll=nll / 10)))
         told_by_nothing += file.stat().st_ctime_ns == before.st_ctime_ns
         assert index.rows(tmp_path)[0]["test/nll"] == nll / 10
+
+
+def test_what_is_young_is_read_again(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a")
+    monkeypatch.setattr(index, "YOUNG", 1000 * index.YOUNG)
+    index.rows(tmp_path)
+    index.rows(tmp_path)
+    assert reads == ["a", "a"]
+    assert not (tmp_path / INDEX).exists()
 
 
 def test_only_what_changed_is_read(tmp_path: Path, soon: Callable[[], None], reads: list[str]) -> None:
