@@ -159,6 +159,7 @@ def test_a_requeued_job_goes_on_where_it_was(on_slurm: Stand, in_tmp: Path, uncu
     job = asked(on_slurm, "squeue", "--noheader", "--format=%i")
     asked(on_slurm, "scontrol", "requeue", job)
     until(lambda: asked(on_slurm, "squeue", "--noheader", "--format=%T") == "PENDING", process)
+    time.sleep(4)  # for so long SLURM refuses the credential of a job that it has just revoked
     asked(on_slurm, "scontrol", "update", f"jobid={job}", "StartTime=now")  # else it waits for two minutes
     said = finish(process)
     assert (said.code, said.err) == (0, "")
