@@ -160,7 +160,7 @@ class PackLauncher(Launcher):
                     continue
                 pack, outcome = event
                 if isinstance(outcome, str):
-                    lost = "; ".join(" ".join(points[number]) for number in pack.runs)
+                    lost = "; ".join(_told_apart(points, number) for number in pack.runs)
                     print(f"{self.name}: lost: {lost}: {outcome}", file=sys.stderr, flush=True)
                     continue
                 returns |= outcome.returns
@@ -195,6 +195,12 @@ def _repeat(file: Path, start: int) -> int:
         print(whole, flush=True)
         return start + len(whole.encode()) + 1
     return start
+
+
+def _told_apart(points: dict[int, list[str]], number: int) -> str:
+    """The overrides of a point that not all points have."""
+    shared = set.intersection(*map(set, points.values())) if len(points) > 1 else set()
+    return " ".join(word for word in points[number] if word not in shared)
 
 
 def _lost(overrides: list[str]) -> JobReturn:

@@ -190,12 +190,16 @@ def slurm_cluster() -> Iterator[dict[str, str]]:
             wait_for(socket_.exists, munged)
             start("slurmctld", "slurmctld", "-D", **variables)
             slurmd = start("slurmd", "slurmd", "-D", "-N", host, **variables)
-            wait_for(lambda: "idle" in _sinfo(variables), slurmd)
-            yield variables
+            wait_for(lambda: "idle" in _ask(variables, "sinfo", "--noheader", "--format=%T"), slurmd)
+            try:
+                yield variables
+            finally:  # a job outlives the daemons
+                _ask(variables, "scancel", "--signal=KILL", "--full", "--user=root")
+                _ask(variables, "scancel", "--user=root")
+                wait_for(lambda: not _ask(variables, "squeue", "--noheader"), slurmd)
 
 
-def _sinfo(variables: dict[str, str]) -> str:
-    words = ["sinfo", "--noheader", "--format=%T"]
+def _ask(variables: dict[str, str], *words: str) -> str:
     return subprocess.run(words, env=os.environ | variables, capture_output=True, text=True, check=False).stdout
 
 

@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from small_runs import STUDY, TINY, Said, finish, results, start, write_study
+from small_runs import STUDY, TINY, Said, results, start, write_study
 
 pytestmark = pytest.mark.slow
 
 RAY, SLURM = "hydra/launcher=ray", "hydra/launcher=submitit_slurm"
+
+
+def finish(process: subprocess.Popen[str]) -> Said:
+    """As for any command, with time for the workers to import torch on a busy machine."""
+    out, err = process.communicate(timeout=900)
+    return Said(process.returncode, out, err)
 
 
 class Stand(NamedTuple):
@@ -54,20 +60,17 @@ def test_the_same_study_gives_the_same_numbers_and_a_failed_run_stops_no_other(
     said = there.lab(in_tmp, *faulty, "hydra.launcher.runs_per_job=2")
     assert said.code == 1
     assert "Traceback" not in said.err
-    assert [line.partition("  ")[0] for line in said.err.splitlines()] == [
-        "failed: broken seed=0",
-        "failed: broken seed=1",
-    ]
-    assert "6 runs in 3 jobs" in said.out
-    assert said.out.count("test elbo") == 4
+    assert [line.partition("  ")[0] for line in said.err.splitlines()] == ["failed: broken seed=0"]
+    assert "3 runs in 2 jobs" in said.out
+    assert said.out.count("test elbo") == 2
     here = finish(start(in_tmp, *faulty, "hydra/launcher=joblib", "runs_dir=here", **python))
     assert here.code == 1
-    assert len(metrics(in_tmp / "runs")) == 6
+    assert len(metrics(in_tmp / "runs")) == 3
     assert metrics(in_tmp / "runs") == metrics(in_tmp / "here")
 
 
-LONG = ["train", "-m", *TINY, "trainer.max_steps=3000", "callbacks.checkpoint.every_n_updates=50", "seed=0,1,2"]
-LONG += ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=1000"]
+LONG = ["train", "-m", *TINY, "trainer.max_steps=1000", "callbacks.checkpoint.every_n_updates=50", "seed=0,1,2"]
+LONG += ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=400"]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def updates(folder: Path) -> list[int]:
 
 
 def until(so: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not so():
         assert process is None or process.poll() is None, finish(process)
         assert time.monotonic() < deadline
@@ -118,7 +121,7 @@ def test_a_killed_job_stops_no_other_and_the_same_command_goes_on(
     assert len(results(in_tmp)) == 2
     assert stand.lab(in_tmp, *LONG).code == 0
     assert metrics(in_tmp) == uncut
-    assert sum(updates(in_tmp)) <= 3 * 3000 + 50  # one checkpoint interval of the one that was killed
+    assert sum(updates(in_tmp)) <= 3 * 1000 + 50  # one checkpoint interval of the one that was killed
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -156,6 +159,7 @@ def test_a_requeued_job_goes_on_where_it_was(on_slurm: Stand, in_tmp: Path, uncu
     job = asked(on_slurm, "squeue", "--noheader", "--format=%i")
     asked(on_slurm, "scontrol", "requeue", job)
     until(lambda: asked(on_slurm, "squeue", "--noheader", "--format=%T") == "PENDING", process)
+    time.sleep(4)  # for so long SLURM refuses the credential of a job that it has just revoked
     asked(on_slurm, "scontrol", "update", f"jobid={job}", "StartTime=now")  # else it waits for two minutes
     said = finish(process)
     assert (said.code, said.err) == (0, "")
