@@ -167,7 +167,8 @@ def unknown_key(key: str, values: Values, named: Sequence[str] = ()) -> str:
         return f"{key}: a preset has no keys of its own{did_you_mean(_places(rest, made, named))}"
     if head not in [*known, *top_level_keys()] or not rest:
         hint = _nearest_key(head, [*known, *top_level_keys()], made, named)
-        return f"{key}: no such key or group; groups: {listed(known)}{hint}"
+        named_ones = [group for group in known if group not in ("arm", "experiment")]  # those a study would add
+        return f"{key}: no such key or group; groups: {listed(named_ones)}{hint}"
     if head not in made:
         return f"{key}: no such key"
     return _unknown_setting(made[head], rest, named)

@@ -146,7 +146,9 @@ def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
         yield
     except RequestError as error:
         swept = {o.key_or_group for o in parse_overrides(list(overrides)) if o.is_sweep_override()}
-        words = [w for w in point if w.lstrip("+").partition("=")[0] in swept and not str(error).startswith(w)]
+        words = [
+            w for w in point if w.lstrip("+").partition("=")[0] in swept and not str(error).startswith((w, "hydra"))
+        ]
         raise RequestError(": ".join([*filter(None, [" ".join(words)]), str(error)])) from error
 
 

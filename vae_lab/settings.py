@@ -1,9 +1,21 @@
 """The types of settings: a class annotates its arguments with these, and every start checks a config against them."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import Field
+
+
+@dataclass(frozen=True)
+class Says:
+    """What a number of a type counts, for the texts that are made of its schema. (pydantic looks for this method, and need
+    not be imported for it.)"""
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "description": self.text}
+
 
 Count = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
@@ -15,8 +27,8 @@ ProperFraction = Annotated[float, Interval(ge=0, lt=1)]
 Widths = Annotated[list[Count], MinLen(1)]
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus"]
 
-_Whole = Field(description="a whole number of updates")
-_Part = Field(description="a fraction of the run")
+_Whole = Says("a whole number of updates")
+_Part = Says("a fraction of the run")
 Updates = Annotated[int, Ge(1), _Whole] | Annotated[float, Interval(gt=0, le=1), _Part]
 Span = Annotated[int, Ge(0), _Whole] | Annotated[float, Interval(ge=0, le=1), _Part]  # one that may be empty
 """A span of training: an int counts updates, a float is a fraction of the run, as in Lightning's `limit_train_batches`."""

@@ -148,9 +148,9 @@ def test_what_is_shown(runs: Path, lab: Lab) -> None:
     assert "latent_dim" in head("latent_dim<95")
     said = lab("ls", "seed=0", "--columns", "arm,prior,test/nll,elbo", "--sort", "arm").out
     assert said.splitlines() == [
-        "arm        prior                nll    elbo",
-        "free_bits  StandardNormalPrior   89  -89.25",
-        "vanilla    StandardNormalPrior   90  -90.25",
+        "arm        prior                test/nll    elbo",
+        "free_bits  StandardNormalPrior        89  -89.25",
+        "vanilla    StandardNormalPrior        90  -90.25",
     ]
 
 

@@ -101,6 +101,6 @@ def test_the_command_prints_equation_and_evidence(lab: Lab) -> None:
         "\n      Evidence: ends at the reverse water-filling law of the linear VAE: tests/test_linear_vae.py::" in said
     )
     assert (
-        "\n      beta.delay=${inference.pretrain}   (a whole number, at least 0 or a number, at least 0, at most 1)"
+        "\n      beta.delay=${inference.pretrain}   (a whole number of updates, at least 0, or a fraction of the run, at least 0, at most 1)"
         in said
     )

@@ -124,7 +124,7 @@ def test_a_target_hidden_in_the_tuples_that_yaml_can_make(run: Path, lab: Lab) -
 )
 def test_a_good_target_takes_its_own_settings_only(key: str, value: Any, run: Path, lab: Lab) -> None:
     change(run, "encoder", key, value=value)
-    check_refused(run, lab, f"encoder.{key}: no such key; encoder has none")
+    check_refused(run, lab, f"encoder.{key}: no such key; encoder=linear has none")
 
 
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "a ${x} b", "${oc.decode:'1'}"])

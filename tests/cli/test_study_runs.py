@@ -31,8 +31,8 @@ class Faulty(StandardNormalPrior):
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is tested elsewhere, and takes longer than the runs."""
-    monkeypatch.setattr("vae_lab.report.write", lambda path: (path / "report.html", path / "results.csv"))
-    monkeypatch.setattr("vae_lab.report.print_table", lambda path: None)
+    monkeypatch.setattr("vae_lab.report.write", lambda path, *_: (path / "report.html", path / "results.csv"))
+    monkeypatch.setattr("vae_lab.report.print_table", lambda path, *_: None)
 
 
 @pytest.fixture

@@ -85,7 +85,10 @@ def test_fail_fast_leaves_the_rest(engine: Engine, lab: Lab, faulty: list[str], 
     ("words", "line"),
     [
         (["hydra/launcher=rya"], "hydra/launcher=rya: no such option; allowed: basic, joblib, ray, submitit_slurm"),
-        ([RAY, "hydra.launcher.runs_per_job=0"], "hydra.launcher.runs_per_job: 0 given; must be greater than or equal"),
+        (
+            [RAY, "hydra.launcher.runs_per_job=0"],
+            "hydra.launcher.runs_per_job: 0 given; must be a whole number, at least 1",
+        ),
         slow(
             [RAY, "+hydra.launcher.run_per_job=2"], "hydra.launcher.run_per_job: no such key; hydra.launcher has init"
         ),

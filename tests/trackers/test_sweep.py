@@ -89,7 +89,7 @@ def test_the_file_holds_the_studys_own_grid(in_tmp: Path, capfd: pytest.CaptureF
         (["smal"], "smal: no such study; there are"),
         (["small", "-m"], "sweep-yaml: takes overrides and --config-dir, no other flag"),
         (["small", "logger=csv"], "sweep-yaml: logger=csv: not to be set here: an agent's job is one run"),
-        (["small", "latent_dim=2,-3"], "latent_dim: -3 given; must be greater than or equal to 1"),
+        (["small", "latent_dim=2,-3"], "latent_dim: -3 given; must be a whole number, at least 1"),
         (["small", "latent_din=2"], "latent_din: no such key or group"),
     ],
 )

@@ -291,7 +291,7 @@ if __name__ == "__main__":
     ("words", "said"),
     [
         (["batch_size=1"], r"^trainer.devices: 2 given; a batch of 1 examples has parts for 1 at most$"),
-        (["trainer.devices=0"], r"^trainer.devices: 0 given; .*greater than or equal to 1"),
+        (["trainer.devices=0"], r"^trainer.devices: 0 given; .*at least 1"),
         (["trainer.accelerator=gpu", "trainer.devices=99"], r"^trainer\.(accelerator: gpu|devices: 99) given; .* GPU"),
         (["+trainer.max_time=00:00:01:00"], r"^trainer.max_time: .* use trainer.max_steps$"),
         (["+trainer.strategy=ddp"], r"^trainer.strategy: not to be set here: trainer.devices says how many"),
