@@ -13,8 +13,7 @@ from typing import Any
 from vae_lab.claim import is_claimed
 from vae_lab.request import Request
 from vae_lab.run import is_done
-from vae_lab.store import LEDGER, RESULT
-from vae_lab.training.ledger import updates_in
+from vae_lab.store import LAST, RESULT
 
 Launch = Callable[[list[list[str]], int], Sequence[Any]]
 """A launcher: points, each a list of overrides, and the number of the first; what their jobs returned."""
@@ -44,7 +43,10 @@ class Task:
 
 def stamp(run: Path) -> int | None:
     """What changes when a run ends."""
-    file = run / RESULT
+    return _written(run / RESULT)
+
+
+def _written(file: Path) -> int | None:
     return file.stat().st_mtime_ns if file.exists() else None
 
 
@@ -108,6 +110,6 @@ def _launched(launch: Launch, tasks: list[Task], first: int) -> BrokenExecutor |
     return None
 
 
-def _work(runs: dict[Path, int | None]) -> list[tuple[int | None, int]]:
-    """What has been done so far: it changes with every update and every end."""
-    return [(stamp(path), updates_in(path / LEDGER)) for path in runs]
+def _work(runs: dict[Path, int | None]) -> list[tuple[int | None, int | None]]:
+    """What has been done for good: it changes with every checkpoint and every end, and not with what a loss undoes."""
+    return [(stamp(path), _written(path / LAST)) for path in runs]

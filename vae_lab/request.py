@@ -60,7 +60,7 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
     settings["spec"] = {**known, "fingerprint": fingerprint}
-    displacing = displaced(given(settings["overrides"]), named)
+    displacing = displaced(given(settings.get("overrides", [])), named)
     return Request(settings, dataset, _directory(settings), (*displacing, *cautions(settings)))
 
 

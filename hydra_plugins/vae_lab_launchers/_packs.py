@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -119,14 +118,11 @@ class PackLauncher(Launcher):
         folder.mkdir(parents=True, exist_ok=True)
         points = {initial_job_idx + i: list(overrides) for i, overrides in enumerate(job_overrides)}
         configs = {number: self._compose(number, overrides) for number, overrides in points.items()}
-        waiting = {number: config for number, config in configs.items() if not is_done(config)}
-        returns = {n: run(config, self.context, self.task) for n, config in configs.items() if n not in waiting}
         with tempfile.TemporaryDirectory(prefix=".said-", dir=folder) as said:
-            packs = self._packs(waiting, Path(said))
-            if packs:
-                jobs = f"{len(packs)} job{'s' * (len(packs) != 1)}"
-                print(f"{self.name}: {len(waiting)} run{'s' * (len(waiting) != 1)} in {jobs}", flush=True)
-                returns |= self._gather(packs, folder, points)
+            packs = self._packs(configs, Path(said))
+            jobs = f"{len(packs)} job{'s' * (len(packs) != 1)}"
+            print(f"{self.name}: {len(configs)} run{'s' * (len(configs) != 1)} in {jobs}", flush=True)
+            returns = self._gather(packs, folder, points)
         return [returns.get(number) or _lost(overrides) for number, overrides in points.items()]
 
     def _compose(self, number: int, overrides: list[str]) -> DictConfig:
@@ -169,21 +165,6 @@ class PackLauncher(Launcher):
         return returns
 
 
-def is_done(config: DictConfig) -> bool:
-    """Whether a run needs no job: it is found complete in the time that it takes to ask."""
-    from vae_lab import config as lab
-    from vae_lab.request import request
-    from vae_lab.run import is_done
-
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        return is_done(request(plain, lab.job_facts()[2]))
-    finally:
-        HydraConfig.instance().cfg = before
-
-
 def _repeat(file: Path, start: int) -> int:
     """Prints what a job has said since it was last listened to; returns how much that is in all."""
     if not file.exists():
@@ -200,7 +181,7 @@ def _repeat(file: Path, start: int) -> int:
 def _told_apart(points: dict[int, list[str]], number: int) -> str:
     """The overrides of a point that not all points have."""
     shared = set.intersection(*map(set, points.values())) if len(points) > 1 else set()
-    return " ".join(word for word in points[number] if word not in shared)
+    return " ".join(w for w in points[number] if w not in shared and not w.startswith("study.signature="))
 
 
 def _lost(overrides: list[str]) -> JobReturn:

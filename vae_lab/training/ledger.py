@@ -37,9 +37,3 @@ class Ledger:
     def add_seconds(self, seconds: float) -> None:
         self.seconds += seconds
         struct.pack_into("<d", self._memory, 16, self.seconds)
-
-
-def updates_in(path: Path) -> int:
-    """The updates that a ledger has counted; 0 where there is none."""
-    content = path.read_bytes() if path.exists() else b""
-    return int(struct.unpack_from("<q", content)[0]) if len(content) == struct.calcsize(_FORMAT) else 0
