@@ -98,6 +98,8 @@ def check_choices(values: Values, named: Sequence[str] = ()) -> None:
 
     Errors: `RequestError`, one line.
     """
+    if "arm" in values and not values.get("experiment"):
+        raise RequestError(unknown_key("arm", values, named))
     for group in values.keys() & set(groups(named)):
         if isinstance(values[group], list):
             _check_list(group, values[group])
