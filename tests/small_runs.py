@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,10 +66,14 @@ def write_study(folder: Path, name: str, text: str) -> Path:
     return file
 
 
-def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+ELSEWHERE = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+"""Words before a command that make its host another one, with process ids of its own; root may say them."""
+
+
+def start(folder: Path, *words: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
     """`vae-lab WORDS` as a process, the leader of its own session."""
     return subprocess.Popen(
-        [sys.executable, "-m", "vae_lab", *words],
+        [*before, sys.executable, "-m", "vae_lab", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_runs import ELSEWHERE
 
 from vae_lab import claim as claims
 from vae_lab.claim import ClaimLost, Held, claim, is_claimed
@@ -26,8 +27,6 @@ with claim.claim(pathlib.Path("run")) as held:
     except claim.ClaimLost:
         sys.exit(7)
 """
-ELSEWHERE = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
-
 needs_namespaces = pytest.mark.skipif(
     shutil.which("unshare") is None or os.geteuid() != 0,
     reason="another host is a namespace of its own, which root makes",

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from small_runs import STUDY, Lab, Said, check_alone, finish, results, start, updates, write_study
+from small_runs import ELSEWHERE, STUDY, Lab, Said, check_alone, finish, results, start, updates, write_study
 
 SERIAL = "hydra/launcher=basic"
 FAULTY = """\
@@ -216,11 +217,18 @@ def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bo
     assert not results(small)
 
 
+ANOTHER_HOST = pytest.mark.skipif(
+    shutil.which("unshare") is None or os.geteuid() != 0,
+    reason="another host is a namespace of its own, which root makes",
+)
+
+
 @pytest.mark.slow
-def test_two_at_once_share_the_work(small: Path) -> None:
-    """Each run is made once, and each of the two makes some."""
+@pytest.mark.parametrize("before", [(), pytest.param(ELSEWHERE, marks=ANOTHER_HOST)], ids=["here", "elsewhere"])
+def test_two_at_once_share_the_work(before: tuple[str, ...], small: Path) -> None:
+    """Each run is made once, and each of the two makes some; the other may be on another host that shares the folder."""
     words = ["study", "small", "seed=0,1,2,3", *LONGER[3:]]
-    said = [finish(process) for process in [start(small, *words) for _ in range(2)]]
+    said = [finish(process) for process in [start(small, *words), start(small, *words, before=before)]]
     assert [(each.code, each.err) for each in said] == [(0, ""), (0, "")]
     made = [each.out.count("  test elbo ") for each in said]
     assert sum(made) == len(results(small)) == 12
