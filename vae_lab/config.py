@@ -115,7 +115,7 @@ def _flags_first(argv: Sequence[str]) -> list[str]:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help"]
+    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run", "--retry-failed"]
     word = message.rpartition(" ")[2]
     if word == "--dry-run":
         raise RequestError("--dry-run: belongs to vae-lab study; vae-lab check, with -m too, runs nothing")

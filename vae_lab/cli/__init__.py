@@ -14,7 +14,8 @@ USAGE = """\
 vae-lab: a laboratory for variational autoencoders
 
   vae-lab train [overrides] [-m]               one run, or a Hydra multirun; Hydra's own flags pass through
-  vae-lab study NAME [overrides] [--dry-run]   a study: expands it, runs it, writes its report; --dry-run lists the runs
+  vae-lab study NAME [overrides] [--dry-run]   a study: expands it, runs it, writes its report; --dry-run lists the runs;
+                                               --retry-failed (of train -m too) tries those again that failed
   vae-lab sweep-yaml STUDY [overrides]         a study as a W&B sweep, for wandb sweep and wandb agent
   vae-lab report PATH... [--serve]             report.html and results.csv from run directories; --serve shows the page
                                                on http://127.0.0.1:8765 (--port N), on another address only with --host H
