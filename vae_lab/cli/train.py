@@ -11,6 +11,8 @@ from typing import Any
 from vae_lab.cli.words import counted, figures_of, only_shows, print_table, say_error, warn, without_flag
 
 RETRY = "--retry-failed"
+_PARENT = "VAE_LAB_PARENT"
+"""Tells a worker's process, which inherits it, whose worker it is."""
 
 
 def train(argv: list[str]) -> int:
@@ -101,6 +103,7 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
     from vae_lab.errors import RequestError
     from vae_lab.grid import SWEEPER, handed_over, to_do
 
+    os.environ[_PARENT] = str(os.getpid())
     try:
         if not tasks:
             _hand_to_hydra(argv)
@@ -191,10 +194,10 @@ def _end_with_parent() -> None:
     worker by itself would go on, and then wait for ever."""
     if multiprocessing.current_process().name == "MainProcess":
         return
-    parent = os.getppid()
+    parent = os.environ.get(_PARENT, str(os.getppid()))  # it may have gone before this worker came to its first job
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while str(os.getppid()) == parent:
             time.sleep(0.5)
         os._exit(1)
 
