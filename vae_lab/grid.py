@@ -38,7 +38,8 @@ class Task:
     def point(self) -> list[str]:
         """For a launcher: it composes the words again, later; the signature says what they meant at the launch."""
         plain = [word for word in self.words if not word.startswith("hydra")]
-        return [*plain, f"study.signature={self.request.directory.signature}"]
+        signature = self.request.directory.signature
+        return [*plain, f"study.signature='{signature}'"]  # quoted, since 31e5125000 would be read as a number
 
 
 def stamp(run: Path) -> int | None:

@@ -217,6 +217,18 @@ def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bo
     assert not results(small)
 
 
+def test_a_signature_that_reads_like_a_number_is_told_as_a_word() -> None:
+    from types import SimpleNamespace
+
+    from vae_lab.config import parse_overrides
+    from vae_lab.grid import Task
+
+    for signature in ("31e5125000", "0123456789", "nan"):
+        asked = SimpleNamespace(directory=SimpleNamespace(signature=signature))
+        (override,) = parse_overrides(Task((), asked).point())  # type: ignore[arg-type]
+        assert override.value() == signature
+
+
 ANOTHER_HOST = pytest.mark.skipif(
     shutil.which("unshare") is None or os.geteuid() != 0,
     reason="another host is a namespace of its own, which root makes",
