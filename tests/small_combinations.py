@@ -73,10 +73,9 @@ class Steps:
             is_last_batch=False, loggers=[], log_every_n_steps=10**6, train_dataloader=self.batches,
             val_dataloaders=validation, precision_plugin=None, current_epoch=0,
         )  # fmt: skip
-        made = module.configure_optimizers()
-        (optimizer,), (scheduler,) = made if isinstance(made, tuple) else ([made], [None])
-        module.optimizers = lambda: _Optimizer(optimizer)
-        module.lr_schedulers = lambda: scheduler
+        optimizers, schedulers = module.configure_optimizers()
+        module.optimizers = lambda: [_Optimizer(optimizer) for optimizer in optimizers]
+        module.lr_schedulers = lambda: next(iter(schedulers), None)
         module.on_train_start()
 
     def take(self, updates: int) -> None:

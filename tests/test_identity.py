@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from small_runs import TINY
 
-from vae_lab import compose, config, train
+from vae_lab import compose, config, identity, train
 from vae_lab.identity import evaluation_hash, signature
+from vae_lab.objectives.regularizers import DIP
 from vae_lab.request import request
 
 
@@ -131,6 +132,15 @@ def test_a_key_that_a_run_does_not_have_yet_renames_nothing() -> None:
     older = copy.deepcopy(given)
     del older["optimizer"]["weight_decay"], older["trainer"]["gradient_clip_val"], older["encoder"]["activation"]
     assert signature(older, "data") == signature(given, "data")
+
+
+def test_a_revision_of_a_class_renames_the_runs_that_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {words: name(*words) for words in [("regularizer=dip",), ("regularizer=mmd",), ()]}
+    monkeypatch.setattr(DIP, "revision", 7, raising=False)
+    identity._read_without_defaults.cache_clear()
+    after = {words: name(*words) for words in before}
+    identity._read_without_defaults.cache_clear()
+    assert [words for words in before if before[words] != after[words]] == [("regularizer=dip",)]
 
 
 def test_an_evaluation_has_a_name_of_its_own() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_lab import compose
+from vae_lab.distributions import stream_seed
 from vae_lab.fitting import lightning_fit, make_module, make_trainer
 from vae_lab.models import Terms
 from vae_lab.objectives.rate import Transform
@@ -52,7 +53,7 @@ def fit(ask: Request, spoiled: set[int] | None = None) -> tuple[Training, list[d
 
     def watched() -> None:
         update()
-        state = module.trainer.optimizers[0].state_dict()["state"]
+        state = {i: made.state_dict()["state"] for i, made in enumerate(module.trainer.optimizers)}
         seen.append({"weights": [p.detach().clone() for p in module.parameters()], "state": clone(state)})
 
     module._update = watched  # type: ignore[method-assign]
@@ -80,9 +81,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-@pytest.mark.parametrize("clip", ["null", "0.5"])
-def test_an_update_of_a_loss_that_is_not_finite_changes_nothing(optimizer: str, clip: str, tmp_path: Path) -> None:
-    ask = asked(tmp_path, f"optimizer={optimizer}", f"trainer.gradient_clip_val={clip}")
+@pytest.mark.parametrize(
+    "words", ["trainer.gradient_clip_val=null", "trainer.gradient_clip_val=0.5", "regularizer=factor"]
+)
+def test_an_update_of_a_loss_that_is_not_finite_changes_nothing(optimizer: str, words: str, tmp_path: Path) -> None:
+    ask = asked(tmp_path, f"optimizer={optimizer}", words)
     module, seen = fit(ask, spoiled={2})
     assert equal(seen[2], seen[1])  # weights, moments and step counts, to the bit
     assert not equal(seen[3], seen[2])
@@ -90,6 +93,36 @@ def test_an_update_of_a_loss_that_is_not_finite_changes_nothing(optimizer: str, 
     assert module.updates == 6
     rows = ask.directory.history()
     assert [value for _, _, name, value in rows if name == "train/skipped_updates"] == [1.0, 0.0]
+
+
+def test_a_discriminator_has_an_optimizer_of_its_own(tmp_path: Path) -> None:
+    """What the run's optimiser, its scheduler and clipping do is nothing to it: with the model held by a learning rate of
+    nothing it takes the same steps. They are Adam's with its betas, and no update of the run's."""
+    held = ("regularizer=factor", "regularizer.factor.hidden=[8]", "optimizer.lr=1e-30")
+    runs = [
+        ("optimizer=sgd",),
+        ("optimizer=adamw", "optimizer.weight_decay=0.5", "scheduler=cosine", "trainer.gradient_clip_val=1e-3"),
+    ]
+    (module, seen), (_, others) = (fit(asked(tmp_path / str(i), *held, *words)) for i, words in enumerate(runs))
+    for one, other in zip(seen, others, strict=True):
+        assert equal(one["weights"], other["weights"])
+    own = module.trainer.optimizers[1]
+    steps = {float(state["step"]) for state in own.state.values()}
+    assert (module.updates, steps, module.trainer.global_step) == (6, {6.0}, 6)
+
+    torch.manual_seed(0)
+    discriminator = (fresh := make_module(asked(tmp_path, *held))).objective.regularizers[0]
+    by_hand = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=(0.5, 0.9))
+    for number, batch in zip(
+        range(6), asked(tmp_path, *held).dataset.batches("train", 128, seed=0, shuffle=True), strict=False
+    ):
+        noise = fresh.model.noise(len(batch.x), 1, fresh._noise_stream("posterior", number))
+        torch.manual_seed(stream_seed(0, "step", number))
+        by_hand.zero_grad()
+        discriminator.cross_entropy(fresh.model.terms(batch, noise).z.detach()).backward()
+        by_hand.step()
+    for mine, theirs in zip(discriminator.parameters(), module.objective.parameters(), strict=True):
+        torch.testing.assert_close(theirs, mine)
 
 
 def test_one_bad_micro_batch_skips_the_whole_update(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def signature(settings: Mapping[str, Any], fingerprint: str) -> str:
     """Ten hexadecimal digits that name a run.
 
     A setting that equals its class's own default is left out, so that a setting added later renames no run; so is one
-    that its class calls `cosmetic`, such as a path. The data enter by the hash of their content.
+    that its class calls `cosmetic`, such as a path. The data enter by the hash of their content. A class whose numbers
+    changed has a `revision`, which renames the runs that use it and no other.
     """
     kept = {
         key: _canonical(value)
@@ -90,11 +91,13 @@ def _read_without_defaults(content: str) -> dict[str, Any]:
         **inspect.signature(target).parameters,
     }
     cosmetic: frozenset[str] = getattr(target, "cosmetic", frozenset())
-    return {
+    kept = {
         key: value
         for key, value in typed(target, node).items()
         if key not in cosmetic and not (key in parameters and _same(parameters[key].default, value))
     }
+    revision = getattr(target, "revision", None)
+    return kept if revision is None else {**kept, "revision": revision}
 
 
 def _same(default: Any, value: Any) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval, Len, MinLen
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Momentum = Annotated[float, Interval(ge=0, lt=1)]
+Betas = Annotated[list[Momentum], Len(2, 2)]  # of an Adam
 ProperFraction = Annotated[float, Interval(ge=0, lt=1)]
 Widths = Annotated[list[Count], MinLen(1)]
 Activation = Literal["relu", "tanh", "elu", "silu", "gelu", "softplus"]

@@ -60,8 +60,8 @@ class Objective(nn.Module):
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The parameters that have a learning rate of their own, such as a discriminator's, as torch's optimisers take
-        them: a regularizer lists them in `parameter_groups`."""
+        """The parameters that an optimiser of their own trains, such as a discriminator's, as torch's Adam takes them: a
+        regularizer lists them, with their settings, in `parameter_groups`."""
         return [group for part in self.regularizers for group in getattr(part, "parameter_groups", list)()]
 
     @torch.no_grad()

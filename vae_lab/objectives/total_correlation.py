@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from vae_lab.models import Terms
 from vae_lab.models.blocks import mlp
 from vae_lab.objectives.regularizers import Regularizer
-from vae_lab.settings import Count, NonNegative, Positive, Widths
+from vae_lab.settings import Betas, Count, NonNegative, Positive, Widths
 from vae_lab.traits import Traits
 
 
@@ -103,15 +103,17 @@ class Factor(Regularizer):
     itself (the paper permutes a second batch). Its loss has a gradient and no value here, and none that reaches the
     model; the total correlation has none that reaches the discriminator.
 
-    Differences from the paper: one logit for its two, plain ReLU, and, for its own Adam, parameters of their own within the
-    run's optimiser, at a learning rate apart: the run's scheduler and weight decay act on them too, and clipping takes the
-    norm of all.
+    An Adam of its own steps with the run's optimiser, at a constant learning rate, without decay and without clipping.
+    Differences from the paper: one logit for its two, and plain ReLU.
 
     Arguments:
         gamma: the weight of the total correlation.
         hidden: widths of the discriminator (the paper: six of 1000).
-        lr: the discriminator's learning rate (the paper: 1e-4, for runs a hundred times as long as the lab's demo).
+        lr, betas: of the discriminator's Adam (the paper: 1e-4, for runs a hundred times as long as the lab's demo; the
+            betas are those of disentanglement_lib, `unsupervised_study_v1/model_configs/shared.gin`).
     """
+
+    revision = 1  # the discriminator has an optimiser of its own
 
     traits = Traits(
         needs={
@@ -122,14 +124,19 @@ class Factor(Regularizer):
     )
 
     def __init__(
-        self, latent_dim: Count, gamma: NonNegative = 10.0, hidden: Widths = [256, 256], lr: Positive = 1e-3
+        self,
+        latent_dim: Count,
+        gamma: NonNegative = 10.0,
+        hidden: Widths = [256, 256],
+        lr: Positive = 1e-3,
+        betas: Betas = [0.5, 0.9],
     ) -> None:
         super().__init__()
         self.discriminator: nn.Module = mlp([latent_dim, *hidden, 1], "relu")
-        self.gamma, self.lr = gamma, lr
+        self.gamma, self.lr, self.betas = gamma, lr, (betas[0], betas[1])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.parameters()), "lr": self.lr}]
+        return [{"params": list(self.parameters()), "lr": self.lr, "betas": self.betas}]
 
     def forward(self, terms: Terms) -> Tensor:
         frozen = {name: value.detach() for name, value in self.discriminator.named_parameters()}

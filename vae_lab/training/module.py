@@ -46,7 +46,9 @@ class Training(pl.LightningModule):
     Arguments:
         model, objective: what is trained, and by what; the model's inference says how; corruption: of what the encoder
             sees in training.
-        optimizer: makes the optimiser from parameters; scheduler: makes its scheduler, or None, from the optimiser.
+        optimizer: makes the optimiser from parameters; scheduler: makes its scheduler, or None, from the optimiser. What
+            the objective trains beside the model (`Objective.parameter_groups`) has an Adam of its own, which steps with
+            it and which neither the scheduler nor clipping nor weight decay reaches.
         meter: makes a fresh `Meter` for a validation.
         seed: of the noise.
         ledger: counts the updates really taken.
@@ -54,7 +56,7 @@ class Training(pl.LightningModule):
         processes: those that share the run; the first of them validates and writes.
         gradient_clip_val: the largest norm of a gradient, or None; accumulate: batches an update. Both are Lightning's
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
-            Lightning adds to a small model's step, and is what several optimisers or inner loops will need.
+            Lightning adds to a small model's step, and is what several optimisers and inner loops need.
     """
 
     def __init__(
@@ -202,6 +204,8 @@ class Training(pl.LightningModule):
         self._processes.average(self._trained)
         self._clip()
         self._stop_what_is_not_finite()
+        for own in self._own:  # past Lightning, which would count its step as one more of the run's
+            own.step() if self._scaler is None else self._scaler.step(own)
         optimizer.step()
         self._clear_gradients()
         self._bad = None
@@ -209,14 +213,15 @@ class Training(pl.LightningModule):
     def _clip(self) -> None:
         if self.gradient_clip_val is not None:
             scale = self._scaler.get_scale() if self._scaler is not None else 1.0  # the gradients are still scaled
-            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_val * scale)
+            nn.utils.clip_grad_norm_(self._clipped, self.gradient_clip_val * scale)
 
     def _stop_what_is_not_finite(self) -> None:
         if self._on_host:
             if self._bad:
                 self._clear_gradients()
         else:
-            self._optimizer.optimizer.found_inf = self._bad
+            for optimizer in (self._optimizer.optimizer, *self._own):
+                optimizer.found_inf = self._bad
 
     def _clear_gradients(self) -> None:
         """As `Optimizer.zero_grad` does, in a twentieth of its time."""
@@ -282,14 +287,16 @@ class Training(pl.LightningModule):
         own = self.objective.parameter_groups()
         apart = {id(parameter) for group in own for parameter in group["params"]}
         optimizer = self._make_optimizer([p for p in self.parameters() if id(p) not in apart])
-        for group in own:
-            optimizer.add_param_group(group)
+        beside = [torch.optim.Adam(own, fused=True)] if own else []
         scheduler = self._make_scheduler(optimizer)
-        return optimizer if scheduler is None else ([optimizer], [scheduler])
+        return [optimizer, *beside], [] if scheduler is None else [scheduler]
 
     def on_train_start(self) -> None:
         """Looked up once: each of these costs a search on every step."""
-        self._optimizer: Any = self.optimizers()
+        optimizers: Any = self.optimizers()
+        self._optimizer, *beside = optimizers if isinstance(optimizers, list) else [optimizers]
+        self._own: list[Any] = [wrapped.optimizer for wrapped in beside]
+        self._clipped = [p for group in self._optimizer.optimizer.param_groups for p in group["params"]]
         self._scheduler = self.lr_schedulers()
         self._trained = list(self.parameters())
         self._on_host = self.device.type == "cpu"

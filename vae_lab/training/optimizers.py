@@ -2,15 +2,12 @@
 device (see `Training`)."""
 
 from collections.abc import Iterable
-from typing import Annotated
 
 import torch
-from annotated_types import Len
 from torch import nn
 
-from vae_lab.settings import Momentum, NonNegative, Positive
+from vae_lab.settings import Betas, Momentum, NonNegative, Positive
 
-Betas = Annotated[list[Momentum], Len(2, 2)]
 Parameters = Iterable[nn.Parameter]
 
 
