@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_lab.models.running import remember
 from vae_lab.settings import Momentum, Positive, ProperFraction
 from vae_lab.traits import Traits
 
@@ -73,16 +74,9 @@ class _Normalised(nn.Module):
         mean = loc.mean(0)
         centred = loc - mean
         variance = centred.square().mean(0)
-        self._remember(mean, variance * (len(loc) / (len(loc) - 1)))
+        unbiased = variance * (len(loc) / (len(loc) - 1))
+        remember([(self.mean, mean), (self.variance, unbiased)], self.batches, self.momentum)
         return centred * (variance + self.eps).rsqrt()
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        finite = (mean + variance).isfinite().all()  # a skipped update must not reach the running moments either
-        weight = finite * (1 / (self.batches + 1)).clamp(min=1 - self.momentum)
-        for kept, seen in ((self.mean, mean), (self.variance, variance)):
-            kept.lerp_(torch.where(finite, seen, kept).to(kept.dtype), weight.to(kept.dtype))
-        self.batches += finite
 
 
 class BatchNormMean(_Normalised):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vae_lab.settings import Count, Fraction, NonNegative, Span, Updates
 from vae_lab.traits import Traits
 
-_WEIGHTED = Traits(
+WEIGHTED = Traits(
     needs={"additive_rate": "it weights the rate"},
     forbids={"rate_in_full": "it weights the rate, at times perhaps by less than is taken away"},
 )
@@ -59,7 +59,7 @@ class Constant(Schedule):
 
     @classmethod
     def traits_of(cls, value: float = 1.0) -> Traits:
-        return Traits() if value == 1 else _WEIGHTED
+        return Traits() if value == 1 else WEIGHTED
 
     def __init__(self, value: NonNegative = 1.0) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Linear(Schedule):
     .. math:: \beta_t = b_0 + (b_1 - b_0) \min(1, \max(0, t - t_0) / T)
     """
 
-    traits = _WEIGHTED
+    traits = WEIGHTED
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Sigmoid(Schedule):
     run's end. `midpoint=2500 width=400` are the values of a widely used sentence VAE.
     """
 
-    traits = _WEIGHTED
+    traits = WEIGHTED
 
     def __init__(self, total_updates: int, midpoint: Updates = 0.125, width: Updates = 0.0125) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Sigmoid(Schedule):
 class Cosine(Schedule):
     r"""Half a cosine over `warmup`, then 1: :math:`\beta_t = \tfrac12 (1 - \cos \pi \min(1, t / T))`."""
 
-    traits = _WEIGHTED
+    traits = WEIGHTED
 
     def __init__(self, total_updates: int, warmup: Updates = 0.25) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Cyclical(Schedule):
     The learning rate is left alone (the paper's own script restarts it with each cycle, which confounds the two).
     """
 
-    traits = _WEIGHTED
+    traits = WEIGHTED
 
     def __init__(self, total_updates: int, cycles: Count = 4, ratio: Fraction = 0.5) -> None:
         super().__init__()

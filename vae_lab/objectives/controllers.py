@@ -11,16 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.objectives.beta import Weight
+from vae_lab.objectives.beta import WEIGHTED, Weight
 from vae_lab.settings import Fraction, Momentum, NonNegative, Positive
 from vae_lab.traits import Traits
 
-_WEIGHTED = {
-    "additive_rate": "it weights the rate",
-    "whole_batch": "it moves once a batch, and an update must be one",
-}
-_REST = "it weights the rate, at times perhaps by less than is taken away"
-_HOLDS_RATE = {"unconstrained_rate": "it holds the rate by its own multiplier", "rate_in_full": _REST}
+_NEEDS = {**WEIGHTED.needs, "whole_batch": "it moves once a batch, and an update must be one"}
+_HOLDS_RATE = Traits(
+    needs=_NEEDS, forbids={**WEIGHTED.forbids, "unconstrained_rate": "it holds the rate by its own multiplier"}
+)
 
 
 class Controller(Weight):
@@ -82,10 +80,10 @@ class Geco(Controller):
     """
 
     traits = Traits(
-        needs={**_WEIGHTED, "declared_scale": "it holds the distortion at so many nats"},
+        needs={**_NEEDS, "declared_scale": "it holds the distortion at so many nats"},
         forbids={
             "unconstrained_rate": "it holds the distortion, which settles the rate",
-            "rate_in_full": _REST,
+            **WEIGHTED.forbids,
         },
     )
 
@@ -147,7 +145,7 @@ class TargetRate(Controller):
         lowest: of the weight of the rate, 1 - u; at most 1.
     """
 
-    traits = Traits(needs=_WEIGHTED, forbids=_HOLDS_RATE)
+    traits = _HOLDS_RATE
     multiplier: Tensor
 
     def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: Fraction = 0.0) -> None:
@@ -180,7 +178,7 @@ class PI(Controller):
         start: beta at the first update.
     """
 
-    traits = Traits(needs=_WEIGHTED, forbids=_HOLDS_RATE)
+    traits = _HOLDS_RATE
     weight: Tensor
     sum: Tensor
 
@@ -226,7 +224,7 @@ class SoftFreeBits(Controller):
         lowest, highest: of beta.
     """
 
-    traits = Traits(needs=_WEIGHTED, forbids=_HOLDS_RATE)
+    traits = _HOLDS_RATE
     weight: Tensor
 
     def __init__(
