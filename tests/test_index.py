@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from vae_lab import index, results
-from vae_lab.index import INDEX, flatten
+from vae_lab.index import INDEX
+from vae_lab.settings import flatten
 from vae_lab.store import Damaged, find_runs
 
 SETTINGS = {

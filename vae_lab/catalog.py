@@ -14,6 +14,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from vae_lab.build import CONTEXT, locate
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.options import PRESETS, groups, option_directories, options_with
+from vae_lab.settings import flatten
 
 NOTES = ("Equation: ", "Evidence: ")  # what begins a line of a preset's head that is printed by itself
 
@@ -105,7 +106,7 @@ def _of_preset(text: str) -> Iterator[Setting]:
     """The options that a preset chooses, each with its settings at the preset's own values; then what it sets of groups
     whose option it leaves alone."""
     node, comments = yaml.safe_load(text) or {}, _comments(text)
-    given = dict(_flat({key: value for key, value in node.items() if key != "defaults"}))
+    given = flatten({key: value for key, value in node.items() if key != "defaults"})
     entries = [entry for entry in node.get("defaults", []) if isinstance(entry, Mapping)]
     for group, chosen in ((_group(key), value) for entry in entries for key, value in entry.items()):
         yield Setting(group, chosen, f"vae-lab options {group}")
@@ -144,14 +145,6 @@ def _given(setting: Setting, given: dict[str, Any], comments: Mapping[str, str])
         return setting
     comment = comments.get(setting.name, setting.comment)
     return replace(setting, default=given.pop(setting.name), comment=comment)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _parts(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from vae_lab import store
 from vae_lab.claim import is_claimed
+from vae_lab.settings import flatten
 from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, is_run
 
 Row = dict[str, Any]
@@ -145,22 +146,6 @@ def _settings(run: RunDirectory) -> dict[str, Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key.
-
-    Example:
-        >>> flatten({"rate": {"nats": 0.1}, "seed": 0})
-        {'rate.nats': 0.1, 'seed': 0}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _stamp(identity: str, text: str) -> str:

@@ -1,5 +1,6 @@
 """The types of settings: a class annotates its arguments with these, and every start checks a config against them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -33,3 +34,19 @@ _Part = Says("a fraction of the run")
 Updates = Annotated[int, Ge(1), _Whole] | Annotated[float, Interval(gt=0, le=1), _Part]
 Span = Annotated[int, Ge(0), _Whole] | Annotated[float, Interval(ge=0, le=1), _Part]  # one that may be empty
 """A span of training: an int counts updates, a float is a fraction of the run, as in Lightning's `limit_train_batches`."""
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key.
+
+    Example:
+        >>> flatten({"rate": {"nats": 0.1}, "seed": 0})
+        {'rate.nats': 0.1, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -12,21 +12,6 @@ import pytest
 from small_runs import ELSEWHERE, STUDY, Lab, Said, check_alone, finish, results, start, updates, write_study
 
 SERIAL = "hydra/launcher=basic"
-FAULTY = """\
-from vae_lab.models.priors import StandardNormalPrior
-
-
-class Faulty(StandardNormalPrior):
-    def __init__(self, latent_dim: int, calls: int = 5) -> None:
-        super().__init__(latent_dim)
-        self.calls = calls
-
-    def forward(self):
-        self.calls -= 1
-        if self.calls < 0 and not __import__("pathlib").Path("mended").exists():
-            raise ZeroDivisionError("the prior\\nbroke")
-        return super().forward()
-"""
 
 
 @pytest.fixture
@@ -34,18 +19,6 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is tested elsewhere, and takes longer than the runs."""
     monkeypatch.setattr("vae_lab.report.write", lambda path, *_: (path / "report.html", path / "results.csv"))
     monkeypatch.setattr("vae_lab.report.print_table", lambda path, *_: None)
-
-
-@pytest.fixture
-def faulty(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A study whose first arm raises in training, with an option of a person's own; the words that run it."""
-    (in_tmp / "options" / "prior").mkdir(parents=True)
-    (in_tmp / "options" / "prior" / "faulty.yaml").write_text("_target_: faulty_prior.Faulty\n")
-    (in_tmp / "faulty_prior.py").write_text(FAULTY)
-    monkeypatch.syspath_prepend(str(in_tmp))
-    monkeypatch.delitem(__import__("sys").modules, "faulty_prior", raising=False)
-    write_study(in_tmp, "small", STUDY.replace("arms:", "arms:\n  broken: {prior: faulty}"))
-    return ["study", "small", "--config-dir", "options", "seed=0", "arm=broken,plain,annealed-0.5", SERIAL]
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -57,7 +30,7 @@ def states(folder: Path) -> dict[str, str]:
 def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
     faulty: list[str], lab: Lab, in_tmp: Path
 ) -> None:
-    said = lab(*faulty)
+    said = lab(*faulty, SERIAL)
     assert said.code == 1
     assert states(in_tmp) == {"broken": "failed", "plain": "completed", "annealed-0.5": "completed"}
     failed = next(name for name, result in results(in_tmp).items() if result["arm"] == "broken")
@@ -71,11 +44,11 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
 
     before = results(in_tmp)
     Path("mended").touch()
-    left = lab(*faulty)
+    left = lab(*faulty, SERIAL)
     assert (left.code, left.err) == (1, said.err)
     assert "3 runs, 2 done already, 1 failed before (--retry-failed tries again)" in left.out
     assert results(in_tmp) == before
-    again = lab(*faulty, "--retry-failed")
+    again = lab(*faulty, SERIAL, "--retry-failed")
     assert (again.code, again.err) == (0, "")
     assert "3 runs, 2 done already\n" in again.out
     after = results(in_tmp)
@@ -87,7 +60,7 @@ def test_an_arm_that_raises_stops_no_other_and_is_all_that_is_tried_again(
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_fail_fast_stops_the_rest(faulty: list[str], lab: Lab, in_tmp: Path) -> None:
-    said = lab(*faulty, "fail_fast=true")
+    said = lab(*faulty, SERIAL, "fail_fast=true")
     assert said.code == 1
     assert states(in_tmp) == {"broken": "failed"}
     assert "broken seed=0  ZeroDivisionError: the prior" in said.err

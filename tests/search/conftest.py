@@ -1,35 +1,23 @@
 """Searches in this process, over runs that take a moment."""
 
-import logging
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
-from small_runs import Said
+from small_runs import Lab, Said
 from small_searches import Search, Trials, command
 
-from vae_lab import cli
 from vae_lab.search.study import JOURNAL, storage_at
 
 
 @pytest.fixture
-def search(capfd: pytest.CaptureFixture[str], in_tmp: Path) -> Iterator[Search]:
+def search(lab: Lab, in_tmp: Path) -> Search:
     """Runs a search named `quest` with these further words, or another command line."""
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*words: str, line: list[str] | None = None) -> Said:
-        capfd.readouterr()
-        handlers, level = logging.root.handlers[:], logging.root.level
-        with pytest.raises(SystemExit) as end:
-            cli.main(line if line is not None else command(*words))
-        logging.root.handlers[:] = handlers
-        logging.root.setLevel(level)
-        return Said(end.value.code, *capfd.readouterr())  # type: ignore[arg-type]
+        return lab(*(command(*words) if line is None else line))
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """What a reader must know before trusting the numbers: anything in which the runs were not alike, or not done."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import RISE
 from vae_lab.report.words import several
+from vae_lab.settings import flatten
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
@@ -35,15 +35,7 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
 
 def environment(row: Row) -> dict[str, str]:
     """The environment of a run, flat: `torch`, `commit`, `machine.cpu` ..."""
-    return dict(_flat(row.result.get("environment") or {}))
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
+    return {key: str(value) for key, value in flatten(row.result.get("environment") or {}).items()}
 
 
 def name_of(row: Row) -> str:

@@ -1,11 +1,12 @@
 """A search: runs that differ in several settings, for parallel coordinates."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae_lab.report.cells import Study
 from vae_lab.report.training import short
+from vae_lab.settings import flatten
 
 LEAST_AXES, MOST_AXES = 2, 10
 LINES = 600
@@ -24,7 +25,7 @@ def parallel(study: Study) -> dict[str, Any]:
     rows = [row for row in study.runs if row.is_completed and row.value(study.select) is not None]
     sign = -1.0 if study.is_higher_better else 1.0
     rows.sort(key=lambda row: sign * (row.value(study.select) or 0.0))
-    settings = [dict(_flat(row.result.get("settings") or {})) for row in rows]
+    settings = [flatten(row.result.get("settings") or {}) for row in rows]
     names = _varying(settings)
     if len(names) < LEAST_AXES:
         return {"axes": [], "runs": [], "of": len(rows)}
@@ -44,14 +45,6 @@ def _thinned(count: int) -> list[int]:
     """The better half whole, and the others evenly."""
     best = LINES // 2
     return [*range(best), *(best + round(i * (count - best - 1) / (LINES - best - 1)) for i in range(LINES - best))]
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
