@@ -79,5 +79,4 @@ def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | Non
 
 def option_name(key: str, node: Node) -> str:
     """The option of a group whose file names the chosen target: what the person typed."""
-    target = str(node["_target_"])
-    return option_of(key.partition(".")[0], target) or target.rpartition(".")[2]
+    return option_of(key.partition(".")[0], node) or str(node["_target_"]).rpartition(".")[2]

@@ -77,19 +77,29 @@ def options_with(group: str, key: str) -> list[str]:
     found = []
     for directory in option_directories():
         for file in sorted(directory.glob(f"{group}/*.yaml")):
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = _content(file)
             if isinstance(content, dict) and key in content:
                 found.append(file.stem)
     return found
 
 
-def option_of(group: str, target: str) -> str | None:
-    """The option of a group whose file names a target."""
-    for directory in option_directories():
-        for file in sorted(directory.glob(f"{group}/*.yaml")):
-            if target in _targets_in(file):
-                return file.stem
-    return None
+def option_of(group: str, node: Mapping[str, Any]) -> str | None:
+    """The option of a group that a node was made from: of those whose file names its target (the trainers share one),
+    the first that agrees with most of its settings."""
+    files = [file for directory in option_directories() for file in sorted(directory.glob(f"{group}/*.yaml"))]
+    named = [file for file in files if str(node["_target_"]) in _targets_in(file)]
+    if len(named) > 1:
+        named.sort(key=lambda file: len(_items(_content(file)) & _items(node)), reverse=True)
+    return named[0].stem if named else None
+
+
+@functools.cache
+def _content(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(key, repr(value)) for key, value in settings.items()}
 
 
 @functools.cache
