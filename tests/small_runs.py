@@ -25,6 +25,9 @@ TINY = [
     "evaluation.nll_samples=4",
 ]
 
+UNENDING = [word for word in TINY if not word.startswith("trainer.max_steps")]
+"""TINY, but for when it ends: no word may be there twice."""
+
 STUDY = """\
 # @package _global_
 defaults:

@@ -66,13 +66,30 @@ def compose_here(overrides: list[str], named: Sequence[str] = ()) -> DictConfig:
     """A config, where Hydra is initialised already: many points of a grid share one initialisation. Its options are
     looked for in the `named` folders too."""
     check_choices(given(overrides), named)
-    path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
-    try:
-        cfg = hydra_compose("config", [*overrides, *path])
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # some of Hydra's are ValueErrors
-        raise RequestError(_explain(error, overrides, named)) from error
+    cfg = _compose(overrides, named)
     note_overrides(cfg, [word for word in overrides if not word.startswith("hydra")])
     return cfg
+
+
+def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConfig:
+    path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
+    try:
+        return hydra_compose("config", [*overrides, *path], **how)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # some of Hydra's are ValueErrors
+        raise RequestError(_explain(error, overrides, named)) from error
+
+
+def sweeper_settings(overrides: list[str], config_dir: str | None) -> dict[str, Any]:
+    """What the sweeper will be told at these overrides."""
+    with _hydra():
+        composed = _compose(overrides, (config_dir,) if config_dir else (), return_hydra_config=True)
+    return _of_sweeper(composed.hydra.sweeper)
+
+
+def _of_sweeper(node: Any) -> dict[str, Any]:
+    facts = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(facts, dict)
+    return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
 
 
 @contextlib.contextmanager
@@ -299,9 +316,7 @@ def named_directories(conf: Any) -> tuple[str, ...]:
 
 def sweeper_facts() -> dict[str, Any]:
     """Of the running job: what its sweeper was told."""
-    facts = OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)
-    assert isinstance(facts, dict)
-    return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
+    return _of_sweeper(HydraConfig.get().sweeper)
 
 
 def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:

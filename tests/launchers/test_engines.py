@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from small_runs import STUDY, TINY, Said, results, start, write_study
+from small_runs import STUDY, TINY, UNENDING, Said, results, start, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,8 @@ def test_the_same_study_gives_the_same_numbers_and_a_failed_run_stops_no_other(
     assert metrics(in_tmp / "runs") == metrics(in_tmp / "here")
 
 
-LONG = ["train", "-m", *TINY, "trainer.max_steps=1000", "callbacks.checkpoint.every_n_updates=50", "seed=0,1,2"]
+LONG = ["train", "-m", *UNENDING, "trainer.max_steps=1000"]
+LONG += ["callbacks.checkpoint.every_n_updates=50", "seed=0,1,2"]
 LONG += ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=400"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import STUDY, TINY, finish, results, start, write_study
+from small_runs import STUDY, TINY, UNENDING, finish, results, start, write_study
 
 from vae_lab import compose, train
 from vae_lab.build import build_model
@@ -167,7 +167,7 @@ def test_the_parts_of_a_batch_are_the_batch(examples: int, size: int) -> None:
 
 # ---- the whole of it: processes that the first one starts
 
-LINEAR = [*TINY, "trainer.max_steps=60", "callbacks.checkpoint.every_n_updates=20", "mitigation=free_bits"]
+LINEAR = [*UNENDING, "callbacks.checkpoint.every_n_updates=20", "mitigation=free_bits"]
 
 
 def other_ranks(pid: int) -> list[int]:
@@ -220,7 +220,7 @@ def test_a_run_whose_other_process_is_killed_ends(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_whose_other_process_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     words = (*LINEAR, "trainer.max_steps=400")
-    cfg = compose(*words, "trainer=ddp", "trainer.max_steps=400", f"runs_dir={tmp_path}")
+    cfg = compose(*words, "trainer=ddp", f"runs_dir={tmp_path}")
     cut(cfg, 50)
     result = train(cfg, progress=False)
     assert result["timing"]["attempts"] == 2
@@ -233,12 +233,13 @@ def test_a_run_whose_other_process_was_killed_goes_on_where_it_was(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_command_line_gives_the_numbers_of_one_process(tmp_path: Path) -> None:
-    two, one = finish(start(tmp_path, "train", *LINEAR, "trainer=ddp")), finish(start(tmp_path, "train", *LINEAR))
+    short = [*LINEAR, "trainer.max_steps=60"]
+    two, one = (finish(start(tmp_path, "train", *short, trainer)) for trainer in ("trainer=ddp", "trainer=cpu"))
     assert (two.code, one.code) == (0, 0), two.err
     assert len(two.out.splitlines()) == 2  # one process speaks
     found = {found["settings"]["trainer"]["devices"]: found for found in results(tmp_path).values()}
     assert_close(found[2]["metrics"], found[1]["metrics"])
-    again = finish(start(tmp_path, "train", *LINEAR, "trainer=ddp"))
+    again = finish(start(tmp_path, "train", *short, "trainer=ddp"))
     assert again.out.splitlines()[-1] == two.out.splitlines()[-1]
     assert results(tmp_path)[found[2]["signature"]] == found[2]
 

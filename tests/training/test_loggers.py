@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import TINY, finish, start
+from small_runs import TINY, UNENDING, finish, start
 
 from vae_lab import compose, train
 from vae_lab.cli import main
@@ -160,7 +160,7 @@ def test_every_job_of_a_multirun_has_a_run_of_its_own(
     in_tmp: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first fails, and says so to W&B; the second has its own series and ends well."""
-    words = [word for word in TINY if not word.startswith("trainer.max_steps")]
+    words = [*UNENDING]
     with pytest.raises(SystemExit) as end:
         main(["train", "-m", *words, "logger=wandb", "optimizer.lr=1e38,0.001", "trainer.max_steps=20"])
     assert end.value.code == 1
@@ -234,7 +234,7 @@ def test_mlflow_has_the_whole_run(tmp_path: Path) -> None:
 # ---- a run that is killed
 
 LONG = [
-    *(word for word in TINY if not word.startswith(("trainer.max_steps", "trainer.log_every"))),
+    *(word for word in UNENDING if not word.startswith("trainer.log_every")),
     "trainer.max_steps=400",
     "trainer.log_every_n_steps=7",
     "callbacks.checkpoint.every_n_updates=50",

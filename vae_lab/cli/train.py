@@ -41,7 +41,8 @@ def check(argv: list[str]) -> int:
     tasks = _tasks(asked)
     for task in tasks:
         print(f"{task.path}  {task.request.directory.state()}")
-    print(f"{counted(len(tasks), 'run')}: no mistake found")
+    what = counted(len(tasks), "run") if tasks else "the search, every choice and both ends of every interval"
+    print(f"{what}: no mistake found")
     return 0
 
 
@@ -72,8 +73,21 @@ def _tasks(asked: Any) -> list[Any]:
             requests.append(checked(cfg))
     if asked.multirun:
         check_alone(requests)
+    if search:
+        _check_search(asked, points[0], requests[0])
     warn(requests)
     return [] if search else [Task(tuple(words), r) for words, r in zip(points, requests, strict=True)]
+
+
+def _check_search(asked: Any, point: list[str], first: Any) -> None:
+    """What the sweeper is told, as far as it is ours: another package's is told what is wrong by itself."""
+    from vae_lab import config
+    from vae_lab.search.settings import Settings, checked, objectives_of
+
+    hydra = [word for word in asked.overrides if word.startswith("hydra")]
+    told = config.sweeper_settings([*hydra, *point], asked.config_dir)
+    if told.keys() >= Settings.model_fields.keys():
+        checked(told, objectives_of(first.settings))
 
 
 def _hand_to_hydra(argv: list[str]) -> None:

@@ -36,6 +36,12 @@ class Settings(BaseModel):
     trial: int | None
 
 
+def objectives_of(settings: Mapping[str, Any]) -> list[str]:
+    """The metrics that a search chooses by, from a run's settings."""
+    wanted = settings["optimized_metric"]
+    return list(wanted) if isinstance(wanted, list) else [wanted]
+
+
 def checked(node: Mapping[str, Any], objectives: list[str]) -> tuple[Settings, list[Direction]]:
     """The settings of a search, and the direction of each of its objectives. Errors: `RequestError`, one line."""
     if importlib.util.find_spec("optuna") is None:

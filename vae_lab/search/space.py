@@ -64,8 +64,13 @@ def split(overrides: Iterable[str]) -> tuple[list[str], list[Dimension]]:
 
 
 def corners(overrides: list[str]) -> list[list[str]]:
-    """Points by which a space is checked: each choice and each end of every dimension, the others at their first."""
+    """Points by which a space is checked: each choice and each end of every dimension, the others at their first.
+
+    Errors: `RequestError` where there is nothing to choose.
+    """
     fixed, space = split(overrides)
+    if not space:
+        raise RequestError("hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16")
     first = {dimension.key: dimension.texts[0] for dimension in space}
     points = [first]
     for dimension in space:

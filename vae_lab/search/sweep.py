@@ -15,7 +15,7 @@ from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.identity import evaluation_hash
 from vae_lab.request import Request, request
-from vae_lab.search.settings import Settings, checked
+from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
 from vae_lab.search.study import Outcome, Search, counts, open_study, trial_of, working
 from vae_lab.training.pruning import Pruning
@@ -30,9 +30,8 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
     Errors: `RequestError` before the first run, if the request makes no sense; `SystemExit(1)` at the end if a run
     failed.
     """
-    base = _first_corner(overrides, config_dir)
-    wanted = base.settings["optimized_metric"]
-    objectives = wanted if isinstance(wanted, list) else [wanted]
+    base = _request(corners(overrides)[0], config_dir)
+    objectives = objectives_of(base.settings)
     settings, directions = checked(node, objectives)
     fixed, space = split(overrides)
     folder = Path(base.settings["runs_dir"]) / settings.study_name
@@ -47,12 +46,6 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
         while batch := told.search.ask():
             told.run(batch, launch)
         told.conclude()
-
-
-def _first_corner(overrides: list[str], config_dir: str | None) -> Request:
-    if not split(overrides)[1]:
-        raise RequestError("hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16")
-    return _request(corners(overrides)[0], config_dir)
 
 
 def _request(overrides: list[str], config_dir: str | None) -> Request:
