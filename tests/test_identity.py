@@ -1,17 +1,22 @@
 """The name of a run: what can change the trained model changes it, and nothing else does."""
 
 import copy
+import inspect
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from small_runs import TINY
 
 from vae_lab import compose, config, identity, train
+from vae_lab.build import locate
 from vae_lab.identity import evaluation_hash, signature
 from vae_lab.objectives.regularizers import DIP
+from vae_lab.options import option_directories
 from vae_lab.request import request
 
 
@@ -132,6 +137,30 @@ def test_a_key_that_a_run_does_not_have_yet_renames_nothing() -> None:
     older = copy.deepcopy(given)
     del older["optimizer"]["weight_decay"], older["trainer"]["gradient_clip_val"], older["encoder"]["activation"]
     assert signature(older, "data") == signature(given, "data")
+
+
+def test_a_default_is_the_same_from_python_and_from_the_command_line() -> None:
+    """Else a name that leaves defaults out would mean two things. (The trainers are one class at different settings.)"""
+    seen = 0
+    for directory in option_directories():
+        for file in sorted(directory.glob("*/*.yaml")):
+            content = yaml.safe_load(file.read_text())
+            for node in nodes(content) if file.parent.name not in ("trainer", "hydra") else ():
+                defaults = inspect.signature(locate("", node["_target_"])).parameters
+                for key, value in node.items():
+                    interpolated = isinstance(value, str) and value.startswith("${")
+                    if key in defaults and defaults[key].default is not inspect.Parameter.empty and not interpolated:
+                        assert defaults[key].default == value, f"{file.parent.name}/{file.name}: {key}"
+                        seen += 1
+    assert seen > 100
+
+
+def nodes(content: Any) -> Iterator[dict[str, Any]]:
+    """Every node that names a class, and those inside it."""
+    if isinstance(content, dict):
+        yield from [content] if "_target_" in content else []
+        for value in content.values():
+            yield from nodes(value)
 
 
 def test_a_revision_of_a_class_renames_the_runs_that_use_it(monkeypatch: pytest.MonkeyPatch) -> None:

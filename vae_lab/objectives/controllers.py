@@ -146,9 +146,10 @@ class TargetRate(Controller):
     """
 
     traits = _HOLDS_RATE
+    revision = 1  # the default target
     multiplier: Tensor
 
-    def __init__(self, nats: Positive = 10.0, speed: Positive = 0.001, lowest: Fraction = 0.0) -> None:
+    def __init__(self, nats: Positive = 4.0, speed: Positive = 0.01, lowest: Fraction = 0.0) -> None:
         super().__init__(lowest, 1.0, multiplier=0.0)
         self.nats, self.speed = nats, speed
 
@@ -179,12 +180,13 @@ class PI(Controller):
     """
 
     traits = _HOLDS_RATE
+    revision = 1  # the default target
     weight: Tensor
     sum: Tensor
 
     def __init__(
         self,
-        nats: Positive = 10.0,
+        nats: Positive = 4.0,
         proportional: NonNegative = 0.01,
         integral: Positive = 0.001,
         lowest: NonNegative = 0.0,
@@ -225,11 +227,12 @@ class SoftFreeBits(Controller):
     """
 
     traits = _HOLDS_RATE
+    revision = 1  # the default target
     weight: Tensor
 
     def __init__(
         self,
-        nats: Positive = 10.0,
+        nats: Positive = 4.0,
         speed: Positive = 0.01,
         margin: NonNegative = 0.05,
         lowest: Positive = 0.001,

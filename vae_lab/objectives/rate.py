@@ -114,11 +114,12 @@ class Capacity(Transform):
     """
 
     traits = _HELD
+    revision = 1  # the default target
 
     def __init__(
         self,
         total_updates: int,
-        nats: NonNegative = 10.0,
+        nats: NonNegative = 4.0,
         start: NonNegative = 0.0,
         warmup: Updates = 0.25,
         gamma: Positive = 1.0,
@@ -149,8 +150,9 @@ class Hinge(Transform):
     """
 
     traits = _HELD
+    revision = 1  # the default target
 
-    def __init__(self, nats: NonNegative = 10.0, eta: NonNegative = 2.0) -> None:
+    def __init__(self, nats: NonNegative = 4.0, eta: NonNegative = 2.0) -> None:
         super().__init__()
         self.nats, self.eta = nats, eta
 
