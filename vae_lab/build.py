@@ -2,6 +2,7 @@
 knows: the shape of x, the number of latents, the length of the run."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from vae_lab.data.dataset import Spec
 from vae_lab.errors import RequestError
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-from vae_lab.training.module import total_updates
 
 Node = Mapping[str, Any]
 
@@ -114,3 +114,16 @@ def spec_of(settings: Node) -> Spec:
     """The spec that a run has recorded in its config."""
     recorded = settings["spec"]
     return Spec(tuple(recorded["shape"]), recorded["kind"], dict(recorded["sizes"]), recorded["labels"])
+
+
+def total_updates(max_epochs: int | None, max_steps: int | None, batches: int, accumulate: int) -> int:
+    """How many updates a run takes at most, from the limits of its trainer and the batches of an epoch.
+
+    Example:
+        >>> total_updates(2, None, 10, 4)
+        6
+    """
+    by_epochs = max_epochs * math.ceil(batches / accumulate) if max_epochs is not None and max_epochs >= 0 else None
+    by_steps = max_steps if max_steps is not None and max_steps >= 0 else None
+    limits = [limit for limit in (by_epochs, by_steps) if limit is not None]
+    return min(limits) if limits else 20 * math.ceil(batches / accumulate)

@@ -19,7 +19,7 @@ from vae_lab.models import VAE
 from vae_lab.request import Request, Say
 from vae_lab.store import BEST, CONFIG, LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
-from vae_lab.training.module import objective_loss
+from vae_lab.training.held_out import objective_loss
 from vae_lab.training.trainer import device_of
 from vae_lab.training.window import Diverged
 

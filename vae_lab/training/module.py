@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from vae_lab.distributions import stream, stream_seed
+from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE, Batch, Terms
 from vae_lab.objectives import Objective
 from vae_lab.objectives.objective import Coefficients
 from vae_lab.training.corruption import Clean
+from vae_lab.training.held_out import batch_loss, weighted_mean
 from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.processes import ALONE, Alone
@@ -251,7 +252,7 @@ class Training(pl.LightningModule):
         if self._processes.rank:
             return
         self._meter.update(self.model, batch, batch_idx)
-        self._losses.append((len(batch.x), _batch_loss(self.model, self.objective, batch, batch_idx, self.updates)))
+        self._losses.append((len(batch.x), batch_loss(self.model, self.objective, batch, batch_idx, self.updates)))
 
     def on_validation_epoch_end(self) -> None:
         metrics = self._processes.first(self._validated)
@@ -263,7 +264,7 @@ class Training(pl.LightningModule):
 
     def _validated(self) -> dict[str, float]:
         metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
-        metrics["val/loss"] = _weighted_mean(self._losses)
+        metrics["val/loss"] = weighted_mean(self._losses)
         metrics["val/beta"] = self._weight(self.updates)
         return metrics
 
@@ -328,33 +329,3 @@ class Training(pl.LightningModule):
 
 # Lightning looks at the signature on every step; one that is written down is found in a third of the time.
 Training.training_step.__signature__ = inspect.signature(Training.training_step)  # type: ignore[attr-defined]
-
-
-@torch.no_grad()
-def objective_loss(model: VAE, objective: Objective, batches: Iterable[Batch], updates: int) -> float:
-    """The trained loss at update t over a split, nats per example. It is what the objective makes of the model, bent as
-    its settings say, and comparable with nothing else."""
-    indexed = enumerate(batches)
-    return _weighted_mean([(len(b.x), _batch_loss(model, objective, b, i, updates)) for i, b in indexed])
-
-
-def _batch_loss(model: VAE, objective: Objective, batch: Batch, index: int, updates: int) -> float:
-    noise = model.noise(len(batch.x), objective.samples, stream(0, "held-out loss", index, batch.x.device))
-    return float(objective(model.terms(batch, noise), objective.coefficients(updates)))
-
-
-def _weighted_mean(values: list[tuple[int, float]]) -> float:
-    return sum(n * value for n, value in values) / sum(n for n, _ in values)
-
-
-def total_updates(max_epochs: int | None, max_steps: int | None, batches: int, accumulate: int) -> int:
-    """How many updates a run takes at most, from the limits of its trainer and the batches of an epoch.
-
-    Example:
-        >>> total_updates(2, None, 10, 4)
-        6
-    """
-    by_epochs = max_epochs * math.ceil(batches / accumulate) if max_epochs is not None and max_epochs >= 0 else None
-    by_steps = max_steps if max_steps is not None and max_steps >= 0 else None
-    limits = [limit for limit in (by_epochs, by_steps) if limit is not None]
-    return min(limits) if limits else 20 * math.ceil(batches / accumulate)
