@@ -98,6 +98,21 @@ def test_all_pairs_are_corrected_for_their_number() -> None:
     assert (found[0].low_all, found[0].high_all) == pytest.approx((wide.low, wide.high))
 
 
+@pytest.mark.parametrize("tried", [(1, 20), (20, 1), (6, 6)])
+def test_a_pair_of_arms_chosen_among_many_settings_differs_at_most_one_time_in_twenty(tried: tuple[int, int]) -> None:
+    """The best of many equal settings looks better than it is: training's luck is in what chooses and in what is told."""
+    rng, shown, careless = np.random.default_rng(6), 0, 0
+    for _ in range(400):
+        best = [max(rng.normal(0, 1, (settings, 5)), key=np.mean) for settings in tried]
+        cells = [cell(f"arm{i}", rate=list(values)) for i, values in enumerate(best)]
+        (pair,), (alone,) = compare_pairs(cells, "test/rate", tried=tried), compare_pairs(cells, "test/rate")
+        shown += pair.low_all is not None and (pair.low_all > 0 or pair.high_all < 0)
+        careless += (alone.p_holm or 1) < 0.05
+        assert pair.p_holm == pytest.approx(min(1.0, (pair.p or 1) * tried[0] * tried[1]))
+    assert shown <= stats.binom.ppf(0.99, 400, 0.05)
+    assert careless > stats.binom.ppf(0.99, 400, 0.05) or tried == (6, 6)
+
+
 def test_identical_arms_are_shown_to_differ_at_most_one_study_in_twenty() -> None:
     rng = np.random.default_rng(4)
     shown = 0

@@ -93,6 +93,9 @@ def test_a_run_is_rising_by_more_than_nats_and_more_than_its_noise(rise: float, 
     found = trend(*curve(rise, noise))
     assert found is not None
     assert found.is_rising is expected
+    fallen = trend(*curve(-rise, noise))
+    assert fallen is not None
+    assert fallen.is_falling is expected
 
 
 def test_a_rise_is_told_in_nats_over_the_last_fifth() -> None:

@@ -147,9 +147,10 @@ def _pairs(shown: Shown) -> dict[str, Any]:
     chosen, reference = shown.cells[: len(shown.arms)], shown.arms.index(shown.study.reference)
     all_ = len(chosen) <= PAIRED_ARMS
     wanted = None if all_ else [(reference, i) for i in range(len(chosen)) if i != reference]
-    compared = {name: compare_pairs(chosen, name, wanted) for name in PAIRED}
+    tried = [len(arm.cells) for arm in shown.arms]
+    compared = {name: compare_pairs(chosen, name, wanted, tried) for name in PAIRED}
     rows = {name: [_rounded(pair) for pair in found] for name, found in compared.items() if found}
-    return {"fields": Pair._fields, "all": all_, "metrics": rows}
+    return {"fields": Pair._fields, "all": all_, "metrics": rows, "chosen": max(tried) > 1}
 
 
 def _rounded(pair: Pair) -> list[float | None]:

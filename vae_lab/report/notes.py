@@ -64,11 +64,17 @@ def _crossed(study: Study) -> Iterator[str]:
 
 
 def _unfinished(study: Study) -> Iterator[str]:
-    rising = [name_of(row) for row in study.runs if row.is_completed and row.trend and row.trend.is_rising]
-    if rising:
+    judged = [(name_of(row), row.trend) for row in study.runs if row.is_completed and row.trend]
+    if rising := [name for name, trend in judged if trend.is_rising]:
         yield (
             f"Not converged: val/elbo still rose by more than {RISE} nats over the last fifth of training in "
             f"{several(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
+        )
+    if falling := [name for name, trend in judged if trend.is_falling]:
+        yield (
+            f"Not converged: val/elbo still fell by more than {RISE} nats over the last fifth of training in "
+            f"{several(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
+            "More training would change what is shown."
         )
     unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
     if unjudged:

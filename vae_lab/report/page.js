@@ -125,15 +125,16 @@
     const fixed = (value) => value === null ? "n/a" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(Math.abs(value) < 0.005 && value !== 0 ? 5 : 3);
     const ends = (low, high) => { const [from, to] = turn(low, high); return from === null ? "no interval" : `[${fixed(from)}, ${fixed(to)}]`; };
     const p = (value) => value === null ? "n/a" : value < 0.001 ? value.toExponential(1) : value.toFixed(3);
+    const tried = data.pairs.chosen ? " and every setting tried" : "";
     const shown = raw.low_all !== null && (raw.low_all > 0 || raw.high_all < 0);
     const facts = [
       ["A minus B, mean over pairs", `${fixed(flip ? -raw.mean : raw.mean)} (n=${raw.n} pairs of runs that share a seed)`],
       ["95% interval, this pair alone (paired t)", ends(raw.low, raw.high)],
-      [`95% interval that holds over all ${rows.length} pairs (Bonferroni)`, `${ends(raw.low_all, raw.high_all)}: ${shown ? "a difference is shown" : "no difference shown"}`],
+      [`95% interval that holds over all ${rows.length} pairs${tried} (Bonferroni)`, `${ends(raw.low_all, raw.high_all)}: ${shown ? "a difference is shown" : "no difference shown"}`],
       ["p, paired t test, this pair alone", p(raw.p)],
-      [`p, the same corrected for all ${rows.length} pairs (Holm)`, p(raw.p_holm)],
+      [`p, the same corrected for all ${rows.length} pairs${tried} (Holm)`, p(raw.p_holm)],
     ];
-    if (raw.low_bootstrap !== null) facts.push(["95% interval, this pair alone (bootstrap, BCa)", ends(raw.low_bootstrap, raw.high_bootstrap)]);
+    if (raw.low_bootstrap !== null) facts.push(["interval, this pair alone (bootstrap, BCa at 95%; about 91% of ten normal values)", ends(raw.low_bootstrap, raw.high_bootstrap)]);
     if (raw.wilcoxon !== null) facts.push(["p, Wilcoxon signed-rank test, this pair alone", p(raw.wilcoxon)]);
     facts.push(["assumed: differences are independent and normal", raw.shapiro === null ? "too few pairs, or all alike: cannot be tested" : `Shapiro-Wilk p = ${p(raw.shapiro)}${raw.shapiro < 0.05 ? ": they do not look normal, trust the t test less" : raw.n < 8 ? ": not refused, which means little with so few" : ": not refused"}`]);
     const list = document.createElement("dl");

@@ -3,7 +3,8 @@ r"""Any two arms, side by side: the paired t test of their difference over seeds
 The differences :math:`d_s = a_s - b_s` over shared seeds are taken to be independent draws of one normal distribution;
 Shapiro and Wilk's test says how the draws agree with that (with few seeds it can hardly refuse), and from six pairs on
 Wilcoxon's signed-rank test stands beside, which asks only that the differences be symmetric. A reader who looks through
-all pairs must take what holds over all of them: Holm's correction of p, and Bonferroni's of the interval.
+all pairs must take what holds over all of them, and over all settings of which the two were chosen: Holm's correction of
+p, and Bonferroni's of the interval.
 """
 
 from collections.abc import Sequence
@@ -39,16 +40,28 @@ class Pair(NamedTuple):
     high_bootstrap: float | None
 
 
-def compare_pairs(cells: Sequence[Cell], metric: str, wanted: Sequence[tuple[int, int]] | None = None) -> list[Pair]:
+def compare_pairs(
+    cells: Sequence[Cell],
+    metric: str,
+    wanted: Sequence[tuple[int, int]] | None = None,
+    tried: Sequence[int] | None = None,
+) -> list[Pair]:
     """Every pair of cells (or those wanted, by position) in one metric. Pairs that all differ by the same number get no
-    interval and no p: seeds that change nothing are one observation."""
+    interval and no p: seeds that change nothing are one observation.
+
+    Arguments:
+        tried: of how many settings each cell was chosen (one, if not given): what holds over all pairs holds over all
+            pairs of settings.
+    """
     found = {(a, b): pairs(cells[a], cells[b], metric) for a, b in wanted or combinations(range(len(cells)), 2)}
-    claims = sum(_varies(np.array([differences]))[0] for differences in found.values() if differences)
+    weights = {(a, b): tried[a] * tried[b] if tried else 1 for a, b in found}
+    varying = [key for key, differences in found.items() if differences and _varies(np.array([differences]))[0]]
+    claims = sum(weights[key] for key in varying)
     tested: dict[tuple[int, int], Pair] = {}
     for n in {len(differences) for differences in found.values()} - {0}:
         keys = [key for key, differences in found.items() if len(differences) == n]
         tested |= _tested(keys, np.array([found[key] for key in keys]), claims)
-    return _holm([tested[key] for key in found if key in tested])
+    return _holm([tested[key] for key in found if key in tested], weights)
 
 
 def _varies(d: np.ndarray) -> np.ndarray:
@@ -78,11 +91,12 @@ def _tested(keys: list[tuple[int, int]], d: np.ndarray, claims: int) -> dict[tup
     }
 
 
-def _holm(found: list[Pair]) -> list[Pair]:
-    """Holm's step-down correction of the p of each pair (Holm 1979)."""
+def _holm(found: list[Pair], weights: dict[tuple[int, int], int]) -> list[Pair]:
+    """Holm's step-down correction of the p of each pair (Holm 1979), each of which stands for so many."""
     known = sorted((pair.p, i) for i, pair in enumerate(found) if pair.p is not None)
-    corrected, worst = list(found), 0.0
-    for rank, (p, i) in enumerate(known):
-        worst = max(worst, min(1.0, (len(known) - rank) * p))
+    left, corrected, worst = sum(weights[found[i][:2]] for _, i in known), list(found), 0.0
+    for p, i in known:
+        worst = max(worst, min(1.0, left * p))
         corrected[i] = found[i]._replace(p_holm=worst)
+        left -= weights[found[i][:2]]
     return corrected

@@ -191,8 +191,13 @@ class Trend:
 
     @property
     def is_rising(self) -> bool:
-        """Whether the run had not converged: it still rose by more than `RISE` nats and twice its noise."""
+        """Whether it still rose by more than `RISE` nats and twice its noise: more training would have helped."""
         return self.rise > max(RISE, 2 * self.error)
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether it still fell by as much: by overfitting, or on the way of a weight of the rate that still moved."""
+        return -self.rise > max(RISE, 2 * self.error)
 
 
 def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:

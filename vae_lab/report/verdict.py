@@ -1,7 +1,8 @@
 """The verdict: which arm keeps the latent code in use, and what that costs in likelihood, in sentences that the numbers
 support.
 
-Two claims an arm, against the reference: its `test/rate`, and its cost. Only an interval that excludes zero is a claim.
+Two claims an arm, against the reference: its `test/rate`, and its cost, in NLL or ELBO. Only an interval that excludes zero
+is a claim.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from vae_lab.report.statistics import LEVEL, Difference, Summary, paired_differe
 from vae_lab.report.words import interval, number, several
 
 NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
-QUESTIONS = 2  # rate and cost
+QUESTIONS = 3  # rate, and the cost in NLL or in ELBO: the differences themselves decide which of the two is told
 NLL_TOLERANCE = 0.05  # nats by which NLL may move from K/10 to K samples and still count as converged
 LEAST_ESS = 10  # effective samples: with fewer, what K/10 and K miss alike can be more than they differ by
 COLLAPSED_SHARE = 1 / 2  # of the units active, at most
@@ -47,8 +48,10 @@ def compare(study: Study) -> list[Comparison]:
 
 
 def count_claims(study: Study) -> int:
-    """Two for every setting of a remedy, also those not chosen: validation and test share the luck of a training."""
-    return QUESTIONS * max(sum(len(arm.cells) for arm in study.remedies), 1)
+    """Every question about every setting of a remedy against every setting of the reference, also those not chosen:
+    validation and test share the luck of a training, so that what is chosen by the one is flattered in the other."""
+    settings = sum(len(arm.cells) for arm in study.remedies)
+    return QUESTIONS * max(settings, 1) * max(len(study.reference.cells), 1)
 
 
 def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
