@@ -70,7 +70,7 @@ class Steps:
         validation = asked.dataset.batches("val", 256)
         module: Any = self.module
         module._trainer = SimpleNamespace(
-            is_last_batch=False, loggers=[], log_every_n_steps=10**6, train_dataloader=self.batches,
+            is_last_batch=False, num_training_batches=10**6, loggers=[], log_every_n_steps=10**6, train_dataloader=self.batches,
             val_dataloaders=validation, precision_plugin=None, current_epoch=0,
         )  # fmt: skip
         optimizers, schedulers = module.configure_optimizers()

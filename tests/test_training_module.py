@@ -1,5 +1,6 @@
 """What a training step does when a loss is not finite, when batches are accumulated, and when a gradient is clipped."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,38 @@ def test_accumulated_gradients_are_the_mean_over_the_batches(tmp_path: Path) -> 
         gradients.append(torch.autograd.grad(-terms.elbo.mean(), list(by_hand.parameters())))
     for before, after, g, h in zip(by_hand.parameters(), seen[0]["weights"], *gradients, strict=True):
         torch.testing.assert_close(after, before - 0.5 * (g + h), atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_update_of_an_epoch_is_the_mean_of_the_batches_that_are_left(tmp_path: Path) -> None:
+    """Nine batches by fours: the third update is of one batch, and counts as one."""
+    words = ("trainer.accumulate_grad_batches=4", "trainer.max_steps=3", "optimizer=sgd", "optimizer.momentum=0")
+    ask = asked(tmp_path, *words)
+    _, seen = fit(ask)
+    by_hand = make_module(ask)
+    for parameter, value in zip(by_hand.parameters(), seen[1]["weights"], strict=True):
+        parameter.data.copy_(value)
+    batch = next(itertools.islice(ask.dataset.batches("train", 128, seed=0, shuffle=True), 8, None))
+    terms = by_hand.model.terms(batch, by_hand.model.noise(len(batch.x), 1, by_hand._noise_stream("posterior", 8)))
+    gradients = torch.autograd.grad(-terms.elbo.mean(), list(by_hand.parameters()))
+    for before, after, gradient in zip(seen[1]["weights"], seen[2]["weights"], gradients, strict=True):
+        torch.testing.assert_close(after, before - 0.01 * gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_a_loss_scaler_lets_no_discriminator_step_on_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    """Its own gradients are finite when the model's loss alone overflows."""
+    module = make_module(asked(tmp_path, "regularizer=factor"))
+    (own,) = module.configure_optimizers()[0][1:]
+    module._scaler = torch.amp.GradScaler("cpu")
+    module._scaler.scale(torch.zeros(()))
+    weights = [p for group in own.param_groups for p in group["params"]]
+    for bad, moves in ((1.0, False), (0.0, True)):
+        before = [w.detach().clone() for w in weights]
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        module._bad = torch.tensor(bad)
+        module._step_beside(own)
+        module._scaler.update()
+        assert [not torch.equal(a, b) for a, b in zip(before, weights, strict=True)] == [moves] * len(weights)
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path: Path) -> None:

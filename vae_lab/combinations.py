@@ -46,6 +46,9 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     wide = Traits(provides=frozenset({"wide_gradients"}))
     narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
     found.append((f"trainer.precision={precision}", narrow if str(precision).startswith("16") else wide))
+    kept = Traits(provides=frozenset({"wide_moments"}))
+    lost = Traits(forbids={"wide_moments": "its squared gradients underflow in float16"})
+    found.append((f"trainer.precision={precision}", lost if precision == "16-true" else kept))
     return found
 
 
@@ -56,7 +59,16 @@ def cautions(settings: Node) -> list[str]:
     for key, node in targets(settings):
         caution = getattr(locate(key, str(node["_target_"])), "caution", lambda _: None)(settings)
         told += [f"{key}={option_name(key, node)}: {caution}"] if caution else []
-    return told + _crowded(settings)
+    return told + _crowded(settings) + _underflowing(settings)
+
+
+def _underflowing(settings: Node) -> list[str]:
+    """What Adam remembers, kept in float16."""
+    if settings["trainer"].get("precision") != "16-true":
+        return []
+    return [
+        "trainer.precision=16-true: squared gradients underflow in float16; 16-mixed and bf16-mixed keep them in float32"
+    ]
 
 
 def _crowded(settings: Node) -> list[str]:

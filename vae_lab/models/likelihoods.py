@@ -93,6 +93,7 @@ class OptimalGaussianLikelihood(nn.Module):
         needs={
             **_REAL,
             "additive_rate": "its variance is the best one for the distortion of the ELBO",
+            "whole_batch": "its variance is the best one for the whole batch",
             "undivided_decoder": "its variance is the best one for the whole batch",
         },
         forbids={

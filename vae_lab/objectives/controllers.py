@@ -36,6 +36,21 @@ class Controller(Weight):
         for name, value in state.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
+    @classmethod
+    def caution(cls, settings: Mapping[str, Any]) -> str | None:
+        """Nobody knows beforehand when a controller is where it is going."""
+        watches = {
+            "evaluation.checkpoint=best": settings["evaluation"]["checkpoint"] == "best",
+            "callbacks=early_stopping": "early_stopping" in settings["callbacks"],
+            "scheduler=plateau": settings["scheduler"]["_target_"].endswith(".plateau"),
+        }
+        watching = " and ".join(name for name, does in watches.items() if does)
+        return (
+            f"val/elbo can be best before its target is reached, and is all that counts for {watching}"
+            if watching
+            else None
+        )
+
     def moved(self, distortion: Tensor, rate: Tensor) -> dict[str, Tensor]:
         """The state after an observation, float64 tensors (), by name."""
         raise NotImplementedError
@@ -87,14 +102,13 @@ class Geco(Controller):
         },
     )
 
-    @staticmethod
-    def caution(settings: Mapping[str, Any]) -> str | None:
+    @classmethod
+    def caution(cls, settings: Mapping[str, Any]) -> str | None:
         """The default fits the bundled digits under a decoder of independent pixels alone."""
-        if settings["beta"]["distortion"] != 20.0:
-            return None
         dataset, decoder = settings["dataset"]["_target_"], settings["decoder"]["_target_"]
-        if dataset.endswith(".Digits") and not decoder.endswith(".PixelCNNDecoder"):
-            return None
+        fits = dataset.endswith(".Digits") and not decoder.endswith(".PixelCNNDecoder")
+        if fits or settings["beta"]["distortion"] != 20.0:
+            return super().caution(settings)
         return (
             "beta.distortion=20 nats is for the digits and a decoder of independent pixels; train once with mitigation=none "
             "and set beta.distortion a nat or two below its test/distortion"

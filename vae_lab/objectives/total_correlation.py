@@ -103,7 +103,8 @@ class Factor(Regularizer):
     itself (the paper permutes a second batch). Its loss has a gradient and no value here, and none that reaches the
     model; the total correlation has none that reaches the discriminator.
 
-    An Adam of its own steps with the run's optimiser, at a constant learning rate, without decay and without clipping.
+    An Adam of its own takes a step with every step of the run's optimiser (also those of an aggressive inference between
+    two updates), at a constant learning rate, without decay and without clipping.
     Differences from the paper: one logit for its two, and plain ReLU.
 
     Arguments:
@@ -120,6 +121,7 @@ class Factor(Regularizer):
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it permutes the latents over the whole batch",
             "several_examples": "one example says nothing of a batch",
+            "wide_moments": "a discriminator whose Adam forgets small gradients runs away from the model",
         }
     )
 

@@ -26,7 +26,7 @@ from vae_lab.training.window import Window
 Scheduler = LRScheduler | ReduceLROnPlateau
 
 
-_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update"})
+_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares"})
 
 
 class Meter(Protocol):
@@ -78,7 +78,7 @@ class Training(pl.LightningModule):
         super().__init__()
         self.model, self.objective = model, objective
         self.corruption = corruption or Clean()
-        self.updates, self.batches = 0, 0
+        self.updates, self.batches, self._shares = 0, 0, 1
         self.gradient_clip_val, self.accumulate = gradient_clip_val, accumulate
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
         self._seed, self._ledger, self._processes = seed, ledger, processes
@@ -106,6 +106,8 @@ class Training(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self._seed_step(stream_seed(self._seed, "step", self.batches))
         self._ends_update = (batch_idx + 1) % self.accumulate == 0 or self.trainer.is_last_batch
+        left = int(self.trainer.num_training_batches) - batch_idx + batch_idx % self.accumulate
+        self._shares = min(self.accumulate, left)  # the last update of an epoch may have fewer batches
         self.inference.step(self, batch)
 
     def _seed_step(self, seed: int) -> None:
@@ -139,7 +141,7 @@ class Training(pl.LightningModule):
         terms = self.terms(batch, self._noise_stream(purpose, counter))
         loss = self.objective(terms, self.coefficients(self.updates))
         self._note_whether_finite(loss.detach())
-        self._backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        self._backward(loss / self._shares if self._shares > 1 else loss)
         for parameter in frozen:
             parameter.grad = None
         return terms, loss.detach()
@@ -205,11 +207,22 @@ class Training(pl.LightningModule):
         self._processes.average(self._trained)
         self._clip()
         self._stop_what_is_not_finite()
-        for own in self._own:  # past Lightning, which would count its step as one more of the run's
-            own.step() if self._scaler is None else self._scaler.step(own)
+        for own in self._own:
+            self._step_beside(own)
         optimizer.step()
         self._clear_gradients()
         self._bad = None
+
+    def _step_beside(self, own: Optimizer) -> None:
+        """Past Lightning, which would count it as one more step of the run. A loss scaler looks for what is not finite among
+        an optimiser's own gradients, where a loss that was not need not show."""
+        if self._scaler is None:
+            own.step()
+            return
+        for parameter in (p for group in own.param_groups for p in group["params"] if p.grad is not None):
+            if torch.is_tensor(self._bad):
+                parameter.grad.masked_fill_(self._bad.bool(), torch.nan)
+        self._scaler.step(own)
 
     def _clip(self) -> None:
         if self.gradient_clip_val is not None:
