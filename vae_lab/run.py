@@ -4,9 +4,9 @@ import contextlib
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -23,6 +23,8 @@ from vae_lab.scoring import evaluated, record
 from vae_lab.store import CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, to_json, write_atomically
 from vae_lab.tracking import tracked
 
+T = TypeVar("T")
+
 
 def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
     """Runs a config, or finds that it was run: the content of its `result.json`.
@@ -37,15 +39,27 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
 
     Errors: `Held` if another process has the run and nobody wants to `wait`.
     """
+
+    def work(held: Claim) -> dict[str, Any]:
+        done = _finished(asked, say)
+        if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
+            return done
+        torch.set_num_threads(asked.settings["threads"])
+        with logged(asked.directory.path):
+            return _run(asked, held, done, progress, say)
+
+    return under_claim(asked, work, say, wait)
+
+
+def under_claim(asked: Request, work: Callable[[Claim], T], say: Say = print_line, wait: bool = True) -> T:
+    """What `work` returns, done while this process holds the run, and anew where it lost it to another meanwhile.
+
+    Errors: `Held` as above; `RequestError` or `RunFailed`, one line, if the claim cannot be written.
+    """
     while True:
         try:
-            with claimed(asked, wait) as claim:
-                done = _finished(asked, say)
-                if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
-                    return done
-                torch.set_num_threads(asked.settings["threads"])
-                with logged(asked.directory.path):
-                    return _run(asked, claim, done, progress, say)
+            with claimed(asked, wait) as held:
+                return work(held)
         except ClaimLost:
             say(f"{asked.label}: showed no sign of life for a minute, and another process has taken it over")
 
@@ -101,12 +115,12 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
             _write_config(asked)
             with tracked(asked, say) as tracker:
                 result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
-                _keep(result, path, claim)  # before a tracker's last words, which may wait for a network
+                keep(result, path, claim)  # before a tracker's last words, which may wait for a network
                 if tracker:
                     tracker.report(result, path)
         else:
             result = evaluated(asked, done["timing"], say)
-            _keep(result, path, claim)
+            keep(result, path, claim)
     except ClaimLost:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -116,6 +130,7 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         logging.getLogger(__name__).info("pruned at %s; the run goes on from there when asked again", stop)
         raise
     except Exception as error:
+        claim.check()  # first: what became of a run that is another's is not for us to say
         first = _first_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
         with contextlib.suppress(OSError):  # a full disk cannot take this either
@@ -124,7 +139,8 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
     return result
 
 
-def _keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
+def keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
+    """Writes a result. Errors: `ClaimLost` if the run is another process's by now."""
     claim.check()
     write_atomically(path / RESULT, to_json(result))
 
