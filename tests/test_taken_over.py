@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.plugins import Plugins
 from small_runs import TINY, Lab, results, start
 
 from vae_lab.claim import claim
@@ -26,6 +27,11 @@ class TakenOver(StandardNormalPrior):
 """
 TAKE = "next(Path().glob('runs/solo/*/.lease')).unlink()\n"
 END = "shutil.copytree('ended', next(Path().glob('runs/solo/*')), dirs_exist_ok=True)\n"
+LATER = """\
+if not any(Path().glob('runs/solo/*/checkpoints/last.ckpt')):
+    script.with_suffix('.done').rename(script)
+else:
+    """
 WORDS = [
     *(word for word in TINY if not word.startswith("trainer.log_every")),
     "trainer.log_every_n_steps=1000",  # nothing is logged, which asks for the claim too
@@ -77,6 +83,47 @@ def test_its_checkpoints_are_not_written_over_those_of_its_successor(run: Path, 
     assert (own / "lost.done").exists()
     assert (said.code, said.err) == (0, "")
     assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns == written
+
+
+def test_a_rerun_forgets_the_run_once_and_not_again_when_it_comes_back(run: Path, lab: Lab, own: Path) -> None:
+    before = results(own / "runs")[run.name]
+    (own / "lost.once").write_text(LATER + TAKE)
+    said = lab("train", *WORDS, "rerun=true")
+    assert (own / "lost.done").exists()
+    assert (said.code, said.err) == (0, "")
+    assert "another process has taken it over" in said.out
+    after = results(own / "runs")[run.name]
+    assert after["metrics"] == before["metrics"]
+    assert after["timing"]["attempts"] == 2  # the first run's is forgotten, and that which lost the claim is not
+    assert after["timing"]["steps_run"] <= 12 + 4
+
+
+def test_a_launch_with_rerun_forgets_its_runs_once_and_a_job_that_is_queued_again_goes_on(
+    own: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine of packed jobs is this process, which queues a job again that is preempted, as SLURM does."""
+
+    def work(self, packs, folder):  # type: ignore[no-untyped-def]
+        for pack in packs:
+            try:
+                done = pack()
+            except KeyboardInterrupt:
+                done = pack()
+            yield pack, done
+
+    launcher = Plugins.instance().class_name_to_class["hydra_plugins.vae_lab_launchers.on_ray.RayLauncher"]
+    monkeypatch.setattr(launcher, "work", work)
+    monkeypatch.setattr(launcher, "package", "hydra")
+    words = ["train", "-m", *WORDS, "seed=0,1", "rerun=true", "hydra/launcher=ray", "hydra.launcher.runs_per_job=2"]
+    for _ in range(2):  # of which the second finds the results of the first
+        (own / "preempted.once").write_text(LATER + "raise KeyboardInterrupt\n")
+        said = lab(*words)
+        (own / "preempted.done").unlink()
+        assert (said.code, said.err) == (0, "")
+        found = results(own / "runs").values()
+        assert {result["status"] for result in found} == {"completed"}
+        assert sorted(result["timing"]["attempts"] for result in found) == [1, 2]
+        assert max(result["timing"]["steps_run"] for result in found) <= 12 + 4
 
 
 def test_another_evaluation_is_not_written_over_the_result_of_its_successor(run: Path, lab: Lab, own: Path) -> None:

@@ -20,7 +20,7 @@ from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
-from vae_lab.store import CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, to_json, write_atomically
+from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, RESULT, Damaged, to_json, write_atomically
 from vae_lab.tracking import tracked
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
 
     Errors: `Held` if another process has the run and nobody wants to `wait`.
     """
+    if asked.settings["rerun"]:
+        forget(asked, wait)  # before the first attempt, and no other
 
     def work(held: Claim) -> dict[str, Any]:
         done = _finished(asked, say)
@@ -84,11 +86,8 @@ def is_done(asked: Request) -> bool:
 
 
 def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
-    """The result of a completed run; None if there is none, it failed, is damaged, or was asked for anew."""
+    """The result of a completed run; None if there is none, it failed, or is damaged."""
     directory = asked.directory
-    if asked.settings["rerun"]:
-        _forget(directory.path)
-        return None
     try:
         result = directory.result()
     except Damaged as damage:
@@ -98,11 +97,14 @@ def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
     return result if result is not None and result["status"] == "completed" else None
 
 
-def _forget(path: Path) -> None:
-    for name in (RESULT, CONFIG, HISTORY, LOG, ".ledger"):
-        (path / name).unlink(missing_ok=True)
-    for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
-        shutil.rmtree(path / folder, ignore_errors=True)
+def forget(asked: Request, wait: bool = True) -> None:
+    """Takes away all that a run has left, so that it begins anew. Errors: as `execute`."""
+    with claimed(asked, wait):
+        path = asked.directory.path
+        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER):
+            (path / name).unlink(missing_ok=True)
+        for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
+            shutil.rmtree(path / folder, ignore_errors=True)
 
 
 def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bool, say: Say) -> dict[str, Any]:
