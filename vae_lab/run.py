@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import Pruned, RequestError, RunFailed, refusal
+from vae_lab.errors import Pruned, RequestError, RunFailed, writable
 from vae_lab.fitting import fit, resumable
 from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
@@ -47,7 +47,7 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
         if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
             return done
         torch.set_num_threads(asked.settings["threads"])
-        with logged(asked.directory.path):
+        with writable(asked.directory.path / LOG, logged(asked.directory.path)):
             return _run(asked, held, done, progress, say)
 
     return under_claim(asked, work, say, wait)
@@ -70,11 +70,8 @@ def under_claim(asked: Request, work: Callable[[Claim], T], say: Say = print_lin
 def claimed(asked: Request, wait: bool = True) -> Iterator[Claim]:
     """The claim of a run's directory, or one line if it cannot be written."""
     path = asked.directory.path
-    try:
-        with claim(path, f"{asked.label}: another process holds {path}; waiting for it", wait) as held:
-            yield held
-    except OSError as error:
-        raise refusal(error, path) from error
+    with writable(path, claim(path, f"{asked.label}: another process holds {path}; waiting for it", wait)) as held:
+        yield held
 
 
 def is_done(asked: Request) -> bool:
