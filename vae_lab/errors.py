@@ -1,8 +1,13 @@
 """What is told to a person who asked for something that cannot be done."""
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class RequestError(ValueError):
@@ -18,10 +23,22 @@ class Pruned(Exception):
 
 
 def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
-    """A file that cannot be written is a wrong request; a full disk, or one that fails, is not."""
-    text = f"cannot write {where or error.filename}: {error.strerror or error}"
+    """A file that cannot be written is a wrong request; a full disk, or one that fails, is not. Without `where` it is
+    the error's own file, of which nobody knows what was done to it."""
+    text = f"cannot {f'write {where}' if where else f'read or write {error.filename}'}: {error.strerror or error}"
     wrong = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT)
     return RequestError(text) if error.errno in wrong else RunFailed(text)
+
+
+@contextlib.contextmanager
+def writable(where: object, manager: AbstractContextManager[T]) -> Iterator[T]:
+    """The same manager, whose first step writes: its errors are refusals, and those of the body are what they are."""
+    with contextlib.ExitStack() as stack:
+        try:
+            entered = stack.enter_context(manager)
+        except OSError as error:
+            raise refusal(error, where) from error
+        yield entered
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
