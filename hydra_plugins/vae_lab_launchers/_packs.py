@@ -11,6 +11,7 @@ import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -186,7 +187,7 @@ def _told_apart(points: dict[int, list[str]], number: int) -> str:
 
 
 def _lost(overrides: list[str]) -> JobReturn:
-    """A run that did not end, as a sweeper sees one that failed: no figure."""
+    """A run that did not end, and can be tried again: no figure, and no failure either."""
     result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-    result.return_value = float("nan")
+    result.return_value = BrokenExecutor("lost")
     return result

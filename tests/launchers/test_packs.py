@@ -8,6 +8,7 @@ import cloudpickle
 import pytest
 from hydra.core.plugins import Plugins
 from small_runs import TINY, Lab, results
+from small_searches import command
 
 RAY, SLURM = "hydra/launcher=ray", "hydra/launcher=submitit_slurm"
 NAME = "hydra_plugins.vae_lab_launchers.on_ray.RayLauncher"
@@ -17,16 +18,18 @@ Engine = Callable[..., list[list[int]]]
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Makes this process the engine behind `hydra/launcher=ray`; it loses the packs of those positions. Returns the list
-    of packs that it will have been handed, each a list of its runs' numbers."""
+    """Makes this process the engine behind `hydra/launcher=ray`; it loses the packs of those positions, in each of so many
+    launches. Returns the list of packs that it will have been handed, each a list of its runs' numbers."""
 
-    def install(lose: tuple[int, ...] = ()) -> list[list[int]]:
+    def install(lose: tuple[int, ...] = (), launches: int = 9) -> list[list[int]]:
+        left = iter(range(launches))
         handed: list[list[int]] = []
 
         def work(self, packs, folder):  # type: ignore[no-untyped-def]
             handed.extend(list(pack.runs) for pack in packs)
+            lost = lose if next(left, None) is not None else ()
             for position, pack in enumerate(packs):
-                done = "the machine went" if position in lose else cloudpickle.loads(cloudpickle.dumps(pack))()
+                done = "the machine went" if position in lost else cloudpickle.loads(cloudpickle.dumps(pack))()
                 yield None
                 yield pack, done
 
@@ -80,6 +83,24 @@ def test_runs_in_packs_end_as_runs_one_by_one_and_a_lost_job_stops_no_other(
     assert {n: r["metrics"] for n, r in packed.items()} == {n: r["metrics"] for n, r in basic.items()}
     assert len(packed) == 3
     assert not list(in_tmp.glob("packed/solo/.said-*"))
+
+
+def test_a_lost_trial_goes_back_into_the_queue(engine: Engine, lab: Lab, in_tmp: Path) -> None:
+    """Up to the third time, when it is held for the cause."""
+    pytest.importorskip("optuna")
+    words = ["latent_dim=1,2", "hydra/sweeper/sampler=brute_force", "hydra.sweeper.n_jobs=2", RAY]
+    handed = engine(lose=(0,), launches=1)
+    said = lab(*command(*words))
+    assert (said.code, handed) == (0, [[0], [1], [2]]), said
+    assert "search quest: 2 completed of 2 trials" in said.out
+    assert [line.rpartition(": ")[2] for line in said.err.splitlines()] == ["the machine went"]
+    assert len(results(in_tmp)) == 2
+
+    handed = engine(lose=(0,), launches=3)
+    said = lab(*command(*words, "study.name=unlucky"))
+    assert (said.code, handed) == (1, [[0], [1], [2], [3]]), said
+    assert "] trial 3: failed: its worker died 3 times  latent_dim=" in said.out
+    assert "search unlucky: 1 completed, 1 failed of 2 trials" in said.out
 
 
 @pytest.mark.slow
