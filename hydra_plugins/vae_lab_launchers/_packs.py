@@ -157,6 +157,7 @@ class PackLauncher(Launcher):
                 if event is None:
                     continue
                 pack, outcome = event
+                heard.pop(pack.said)
                 if isinstance(outcome, str):
                     lost = "; ".join(_told_apart(points, number) for number in pack.runs)
                     print(f"{self.name}: lost: {lost}: {outcome}", file=sys.stderr, flush=True)
@@ -171,13 +172,12 @@ def _repeat(file: Path, start: int) -> int:
     """Prints what a job has said since it was last listened to; returns how much that is in all."""
     if not file.exists():
         return start
-    with open(file, encoding="utf-8") as heard:
+    with open(file, "rb") as heard:
         heard.seek(start)
-        whole = heard.read().rpartition("\n")[0]
-    if whole:
-        print(whole, flush=True)
-        return start + len(whole.encode()) + 1
-    return start
+        whole, end, _ = heard.read().rpartition(b"\n")
+    if end:
+        print(whole.decode(), flush=True)
+    return start + len(whole + end)
 
 
 def _told_apart(points: dict[int, list[str]], number: int) -> str:

@@ -10,6 +10,8 @@ from hydra.core.plugins import Plugins
 from small_runs import TINY, Lab, results
 from small_searches import command
 
+from hydra_plugins.vae_lab_launchers._packs import Done, Ended, Pack, PackLauncher
+
 RAY, SLURM = "hydra/launcher=ray", "hydra/launcher=submitit_slurm"
 NAME = "hydra_plugins.vae_lab_launchers.on_ray.RayLauncher"
 
@@ -137,6 +139,36 @@ def test_what_is_refused(words: list[str], line: str, lab: Lab, in_tmp: Path, mo
     assert said.err.startswith(f"vae-lab: {line}")
     assert said.err.count("\n") == 1
     assert not list(in_tmp.glob("runs/**/config.yaml"))
+
+
+class Listening(PackLauncher):
+    """A launcher whose engine is a test's."""
+
+    def __init__(self, events: Ended) -> None:
+        self.name, self.events = "hydra/launcher=listening", events
+
+    def work(self, packs: list[Pack], folder: Path) -> Ended:
+        return self.events
+
+
+def test_what_jobs_say_is_repeated_once_and_until_they_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (Pack({}, None, None, "", [], {}, tmp_path / name) for name in ("first", "second"))  # type: ignore[arg-type]
+    heard = []
+
+    def events() -> Ended:
+        for pack, said in [(first, "β = 1\n\nβ".encode()[:-1]), (second, b"two\n")]:
+            pack.said.write_bytes(said)
+        yield None
+        heard.append(capsys.readouterr().out)
+        first.said.write_bytes("β = 1\n\nβ = 2\n".encode())
+        yield first, Done({})
+        heard.append(capsys.readouterr().out)
+        first.said.write_text("nobody listens any more\n" * 9)
+        yield second, Done({})
+        heard.append(capsys.readouterr().out)
+
+    Listening(events())._gather([first, second], tmp_path, {})
+    assert heard == ["β = 1\n\ntwo\n", "β = 2\n", ""]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs the extra slurm")
