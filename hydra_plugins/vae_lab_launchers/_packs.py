@@ -11,6 +11,7 @@ import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,14 +23,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.errors import RequestError
 
-FORWARDED = ("VAE_LAB_", "WANDB_", "HYDRA_FULL_ERROR")  # variables that reach a job on whatever machine
-
 
 @dataclass
 class Pack:
     """Several runs, already composed, that one job of an engine does one after the other. Calling it does them.
 
-    It carries what a process elsewhere needs to be like this one: the folder, the module search path, the variables.
+    It carries what a process elsewhere needs to be like this one: the folder, the module search path, the variables that
+    the engine does not hand on by itself.
     """
 
     runs: dict[int, DictConfig]
@@ -90,6 +90,8 @@ class PackLauncher(Launcher):
     name: ClassVar[str]
     extra: ClassVar[str]
     package: ClassVar[str]
+    forwarded: ClassVar[tuple[str, ...]]
+    """What the variables begin with that a pack takes along. One may hold a key, and an engine may write packs to a disk."""
 
     runs_per_job: int
 
@@ -133,7 +135,7 @@ class PackLauncher(Launcher):
         return config
 
     def _packs(self, waiting: dict[int, DictConfig], said: Path) -> list[Pack]:
-        here = {key: value for key, value in os.environ.items() if key.startswith(FORWARDED)}
+        here = {key: value for key, value in os.environ.items() if key.startswith(self.forwarded)}
         path = [str(Path(place).absolute()) for place in sys.path]
         numbers, size = list(waiting), self.runs_per_job
         return [
@@ -155,6 +157,7 @@ class PackLauncher(Launcher):
                 if event is None:
                     continue
                 pack, outcome = event
+                heard.pop(pack.said)
                 if isinstance(outcome, str):
                     lost = "; ".join(_told_apart(points, number) for number in pack.runs)
                     print(f"{self.name}: lost: {lost}: {outcome}", file=sys.stderr, flush=True)
@@ -169,13 +172,12 @@ def _repeat(file: Path, start: int) -> int:
     """Prints what a job has said since it was last listened to; returns how much that is in all."""
     if not file.exists():
         return start
-    with open(file, encoding="utf-8") as heard:
+    with open(file, "rb") as heard:
         heard.seek(start)
-        whole = heard.read().rpartition("\n")[0]
-    if whole:
-        print(whole, flush=True)
-        return start + len(whole.encode()) + 1
-    return start
+        whole, end, _ = heard.read().rpartition(b"\n")
+    if end:
+        print(whole.decode(), flush=True)
+    return start + len(whole + end)
 
 
 def _told_apart(points: dict[int, list[str]], number: int) -> str:
@@ -185,7 +187,7 @@ def _told_apart(points: dict[int, list[str]], number: int) -> str:
 
 
 def _lost(overrides: list[str]) -> JobReturn:
-    """A run that did not end, as a sweeper sees one that failed: no figure."""
+    """A run that did not end, and can be tried again: no figure, and no failure either."""
     result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-    result.return_value = float("nan")
+    result.return_value = BrokenExecutor("lost")
     return result
