@@ -281,6 +281,36 @@ def test_code_that_reads_otherwise_reads_again(
     assert reads == ["a", "a"]
 
 
+FRESH = """
+import sys
+from pathlib import Path
+from vae_lab import index
+index.YOUNG = 0
+print(index.__file__, sorted(index.rows(Path(sys.argv[1]))[0]))
+"""
+
+
+def test_a_change_of_any_code_that_a_row_is_made_by_is_noticed(tmp_path: Path) -> None:
+    """What one version of the lab has remembered, read by another one."""
+    shutil.copytree(Path(index.__file__).parent, tmp_path / "lab" / "vae_lab", ignore=lambda _, names: {"__pycache__"})
+    write(tmp_path / "runs" / "a")
+
+    def keys() -> str:
+        return subprocess.run(
+            [sys.executable, "-B", "-c", FRESH, str(tmp_path / "runs")],
+            cwd=tmp_path / "lab",  # which comes first on its path
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert f"{tmp_path}" in keys()
+    assert (tmp_path / "runs" / INDEX).exists()
+    settings = tmp_path / "lab" / "vae_lab" / "settings.py"
+    settings.write_text(settings.read_text().replace("{key}.", "{key}/"))
+    assert "encoder/hidden" in keys()
+
+
 CONFIGS = {
     "a date": "seed: 0\nday: 2026-11-22\n",
     "keys that are no text": "{1: {2: 3}, null: 4, [1, 2]: 5}",

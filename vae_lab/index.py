@@ -17,7 +17,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_lab import store
 from vae_lab.claim import is_claimed
 from vae_lab.settings import flatten
 from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, is_run
@@ -155,7 +154,8 @@ def _stamp(identity: str, text: str) -> str:
 
 @functools.cache
 def _code() -> int:
-    return zlib.crc32(b"".join(Path(file).read_bytes() for file in (__file__, store.__file__)))
+    """Of this file and all beside it: whatever takes part in the reading of a run is one of them."""
+    return zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 _CREATE = "CREATE TABLE IF NOT EXISTS runs (name BLOB PRIMARY KEY, stamp TEXT, row TEXT)"
