@@ -9,6 +9,7 @@ from typing import Any
 
 from vae_lab import store
 from vae_lab.errors import RequestError
+from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
 
@@ -40,6 +41,10 @@ def read(path: Path, known: Known | None = None) -> Study:
         raise NoReport(f"{error} (the study's command writes it again)") from error
     if not study.rows:
         raise NoReport(f"{path}: no runs in it")
+    try:
+        better(study.select)
+    except RequestError as error:
+        raise NoReport(f"{path / store.PLAN}: study.select: {error}") from error
     return study
 
 
