@@ -1,5 +1,6 @@
 """The index says what the run directories say, whatever was done to them, or to it, since the last call."""
 
+import contextlib
 import json
 import os
 import random
@@ -17,9 +18,11 @@ import pytest
 import yaml
 
 from vae_lab import index, results
+from vae_lab.claim import claim
 from vae_lab.index import INDEX
+from vae_lab.report.reading import read
 from vae_lab.settings import flatten
-from vae_lab.store import Damaged, find_runs
+from vae_lab.store import Damaged, RunDirectory, find_runs
 
 SETTINGS = {
     "seed": 0,
@@ -309,6 +312,17 @@ def test_a_change_of_any_code_that_a_row_is_made_by_is_noticed(tmp_path: Path) -
     settings = tmp_path / "lab" / "vae_lab" / "settings.py"
     settings.write_text(settings.read_text().replace("{key}.", "{key}/"))
     assert "encoder/hidden" in keys()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+@pytest.mark.parametrize("status", ["completed", "failed", "damaged", "cut"])
+def test_the_table_the_index_and_the_report_tell_one_state(status: str, is_held: bool, tmp_path: Path) -> None:
+    run = write(tmp_path / "a", "completed" if status == "damaged" else status)
+    if status == "damaged":
+        (run / "result.json").write_text("{")
+    with claim(run) if is_held else contextlib.nullcontext():
+        told = RunDirectory(run).state(), index.rows(tmp_path)[0]["state"], read(tmp_path).rows[0].status
+    assert set(told) == {"running" if is_held and status != "completed" else status}
 
 
 CONFIGS = {

@@ -11,8 +11,10 @@ import pytest
 from synthetic_study import SEVEN, Truth, cell, history, write_plan, write_run, write_study
 
 from vae_lab import report
+from vae_lab.claim import claim
 from vae_lab.errors import RequestError
 from vae_lab.metrics import METRICS
+from vae_lab.report.live import build_live
 from vae_lab.report.reading import NoReport
 
 VANILLA, BETTER = Truth(1.7, -20.6, 5), Truth(6.0, -20.6, 15)
@@ -149,6 +151,17 @@ def test_test_is_never_chosen_by(tmp_path: Path) -> None:
     made = report.build(write_study(tmp_path, arms, select="test/rate"))
     assert made.study.select == "val/elbo"
     assert any("never chosen on test" in note for note in made.notes)
+
+
+def test_a_failed_run_that_is_tried_again_is_under_way_on_the_live_page(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]})
+    failed = write_run(folder, "good", 1, BETTER, status="failed", metrics={}, error="RuntimeError: boom")
+    assert "boom" in build_live(folder, {}, 5.0)[0].html
+    with claim(failed):
+        made = build_live(folder, {}, 5.0)[0]
+    assert made.live is not None
+    assert [run["name"] for run in made.live["running"]] == ["good seed=1"]
+    assert "boom" not in made.html
 
 
 @pytest.mark.parametrize("name", METRICS)
