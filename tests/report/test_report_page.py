@@ -153,6 +153,11 @@ def test_test_is_never_chosen_by(tmp_path: Path) -> None:
     assert any("never chosen on test" in note for note in made.notes)
 
 
+def test_what_the_report_offers_is_its_own() -> None:
+    assert {getattr(report, name).__module__ for name in report.__all__} == {"vae_lab.report"}
+    assert report.live_page.__name__ in report.__all__
+
+
 def test_a_failed_run_that_is_tried_again_is_under_way_on_the_live_page(tmp_path: Path) -> None:
     folder = write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]})
     failed = write_run(folder, "good", 1, BETTER, status="failed", metrics={}, error="RuntimeError: boom")
