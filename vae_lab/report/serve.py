@@ -3,15 +3,17 @@
 import contextlib
 import getpass
 import html
+import itertools
 import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from vae_lab import store
 from vae_lab.errors import RequestError
@@ -67,19 +69,28 @@ def _stamp(folder: Path) -> list[tuple[str, int, int]]:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the reports of folders: one at `/`, or several each at `/NAME/` with a list of them at `/`."""
+    """Serves the reports of folders: one at `/`, or several each at `/NAME/` with a list of them at `/`. The name is the
+    folder's, after as many of those that it lies in as tell it from the others."""
 
     daemon_threads = True
 
     def __init__(self, folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
-        names = {"": folders[0]} if len(folders) == 1 else {f"{folder.name}/": folder for folder in folders}
-        self.served: Mapping[str, Served] = {name: Served(folder) for name, folder in names.items()}
+        self.served: Mapping[str, Served] = {name: Served(folder) for name, folder in _names(folders).items()}
         self.is_local = host in (LOOPBACK, "localhost")
         super().__init__((host, port), _Handler)
 
     @property
     def port(self) -> int:
         return int(self.server_address[1])
+
+
+def _names(folders: Iterable[Path]) -> dict[str, Path]:
+    """Where each folder's report is; a folder that is given twice is there once."""
+    once = {folder.resolve(): folder for folder in folders}
+    if len(once) == 1:
+        return {"": folder for folder in once.values()}
+    length = next(n for n in itertools.count(1) if len({full.parts[-n:] for full in once}) == len(once))
+    return {"/".join(full.parts[-length:]).lstrip("/") + "/": folder for full, folder in once.items()}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
         if self.server.is_local and host not in LOCAL_NAMES:  # a foreign page that gave its own name this address
             return HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to localhost only\n"
-        path = self.path.partition("?")[0].lstrip("/")
+        path = unquote(self.path.partition("?")[0]).lstrip("/")
         if not path and "" not in self.server.served:
             return HTTPStatus.OK, HTML, self._list().encode()
         for name, served in self.server.served.items():
@@ -115,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self) -> str:
         links = "".join(
-            f'<li><a href="/{html.escape(name)}">{html.escape(name)}</a></li>' for name in self.server.served
+            f'<li><a href="/{html.escape(quote(name))}">{html.escape(name)}</a></li>' for name in self.server.served
         )
         return f'<!DOCTYPE html><html lang="en"><title>reports</title><h1>Reports</h1><ul>{links}</ul></html>'
 
