@@ -131,9 +131,9 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
             raise
         return False
     except Exception as error:
-        stop = RunFailed(f"stopped: {type(error).__name__}: {' '.join(str(error).split())}")
-        stop.__cause__ = error  # whose traceback HYDRA_FULL_ERROR=1 shows
-        say_error(stop, 1)
+        stopped = RunFailed(f"stopped: {type(error).__name__}: {' '.join(str(error).split())}")
+        stopped.__cause__ = error  # whose traceback HYDRA_FULL_ERROR=1 shows
+        say_error(stopped, 1)
         return False
     return True
 

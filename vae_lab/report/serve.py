@@ -88,7 +88,7 @@ def _names(folders: Iterable[Path]) -> dict[str, Path]:
     """Where each folder's report is; a folder that is given twice is there once."""
     once = {folder.resolve(): folder for folder in folders}
     if len(once) == 1:
-        return {"": folder for folder in once.values()}
+        return dict.fromkeys([""], next(iter(once.values())))
     length = next(n for n in itertools.count(1) if len({full.parts[-n:] for full in once}) == len(once))
     return {"/".join(full.parts[-length:]).lstrip("/") + "/": folder for full, folder in once.items()}
 
