@@ -212,7 +212,7 @@ def test_a_runs_dir_that_is_a_file(flags: list[str], lab: Lab, in_tmp: Path) -> 
     Path("taken").write_text("mine")
     said = lab("train", *flags, *TINY, "runs_dir=taken")
     assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("vae-lab: cannot write taken/solo")
+    assert said.err.startswith("vae-lab: cannot read or write taken/solo")
     assert said.err.endswith(": Not a directory\n")
     assert Path("taken").read_text() == "mine"
 

@@ -197,7 +197,7 @@ def test_a_signature_that_reads_like_a_number_is_told_as_a_word() -> None:
     from vae_lab.grid import Task
 
     for signature in ("31e5125000", "0123456789", "nan"):
-        asked = SimpleNamespace(directory=SimpleNamespace(signature=signature))
+        asked = SimpleNamespace(settings={"rerun": False}, directory=SimpleNamespace(signature=signature))
         (override,) = parse_overrides(Task((), asked).point())  # type: ignore[arg-type]
         assert override.value() == signature
 

@@ -211,7 +211,7 @@ def test_a_page_left_open_follows_the_study(tmp_path: Path, opened: Open, monkey
         page.evaluate("scrollTo(0, 700)")
         write_run(tmp_path, "good", 0, truths["good"])
         page.wait_for_function("document.title.startsWith('2 of 4')")
-        assert page.input_value("#metric") == "test/rate"
+        page.wait_for_function("document.querySelector('#metric').value === 'test/rate'")  # what was chosen comes last
         assert page.is_checked("#fit")
         assert abs(page.evaluate("scrollY") - 700) < 5
         assert page.locator(".verdict").count() == 0
