@@ -35,7 +35,11 @@ LOOKS = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_file_that_goes_while_it_is_looked_at_raises_nothing(look: str, tmp_path: Path) -> None:
-    for name, content in {"result.json": RESULT, "plan.json": '{"study": {}}', "metrics.csv": "1,0,val/elbo,2.0\n"}.items():
+    for name, content in {
+        "result.json": RESULT,
+        "plan.json": '{"study": {}}',
+        "metrics.csv": "1,0,val/elbo,2.0\n",
+    }.items():
         (tmp_path / name).write_text(content)
     assert LOOKS[look](Fleeting(tmp_path))
     for file in tmp_path.iterdir():

@@ -299,6 +299,7 @@ for words in ([], ["rerun=true"], ["go on"]):
 """
 
 
+@pytest.mark.slow
 def test_a_rerun_online_takes_the_place_of_what_was_there_and_a_run_that_goes_on_goes_on(tmp_path: Path) -> None:
     with serving() as (address, server):
         environment = os.environ | {"WANDB_MODE": "online", "WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40}
