@@ -30,6 +30,21 @@ def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
     return RequestError(text) if error.errno in wrong else RunFailed(text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything, or the name of its type where none does."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+
+
+def typed_line(error: BaseException) -> str:
+    """The same after the name of its type.
+
+    Example:
+        >>> typed_line(ValueError("no room\\nfor it")), typed_line(KeyError())
+        ('ValueError: no room', 'KeyError')
+    """
+    return ": ".join(dict.fromkeys([type(error).__name__, first_line(error)]))
+
+
 @contextlib.contextmanager
 def writable(where: object, manager: AbstractContextManager[T]) -> Iterator[T]:
     """The same manager, whose first step writes: its errors are refusals, and those of the body are what they are."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import Pruned, RequestError, RunFailed, writable
+from vae_lab.errors import Pruned, RequestError, RunFailed, first_line, typed_line, writable
 from vae_lab.fitting import fit, resumable
 from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
@@ -130,7 +130,7 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         raise
     except Exception as error:
         claim.check()  # first: what became of a run that is another's is not for us to say
-        first = _first_line(error)
+        first = first_line(error) if isinstance(error, (RequestError, DataError)) else typed_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(record(asked, "failed", {}, {}, {}, error=first)))
@@ -142,11 +142,6 @@ def keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
     """Writes a result. Errors: `ClaimLost` if the run is another process's by now."""
     claim.check()
     write_atomically(path / RESULT, to_json(result))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, (RequestError, DataError)) else f"{type(error).__name__}: {lines[0]}"
 
 
 def _write_config(asked: Request) -> None:
