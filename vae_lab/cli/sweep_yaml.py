@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vae_lab.cli.words import counted, only_shows, warn
+from vae_lab.amounts import counted
+from vae_lab.cli.words import only_shows, warn
 
 SWEEP = "sweep.yaml"
 MODE = (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from vae_lab.amounts import counted, duration
 from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.embed import embed, to_script
@@ -60,7 +61,7 @@ def _template() -> Template:
         "unbroken": _unbroken,
         "cap": _cap,
         "strength": words.strength,
-        "duration": words.duration,
+        "duration": duration,
         "name": name_of,
     }
     return jinja.get_template("page.html.j2")
@@ -101,7 +102,7 @@ def render(report: "Report") -> str:
         published=published(study),
         run_metrics=RUN_METRICS,
         made=_made(study),
-        several=words.several,
+        counted=counted,
         where=lambda row: _relative(study, row),
         constants={
             "level": LEVEL,
