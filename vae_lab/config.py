@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra import main as hydra_main
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -25,7 +26,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -83,10 +84,27 @@ def sweeper_settings(overrides: list[str], config_dir: str | None) -> dict[str, 
     """What the sweeper will be told at these overrides."""
     with _hydra():
         composed = _compose(overrides, (config_dir,) if config_dir else (), return_hydra_config=True)
-    return _of_sweeper(composed.hydra.sweeper)
+    return _of_plugin(composed.hydra.sweeper)
 
 
-def _of_sweeper(node: Any) -> dict[str, Any]:
+def launcher_settings(overrides: list[str], config_dir: str | None) -> tuple[str, dict[str, Any]]:
+    """The class of the launcher at these overrides, and what it will be told, which it has looked at itself.
+
+    Errors: `RequestError`, one line.
+    """
+    with _hydra():
+        composed = _compose(overrides, (config_dir,) if config_dir else (), return_hydra_config=True)
+        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
+        try:
+            Plugins.instance().instantiate_launcher(context, lambda _: None, composed)
+        except RequestError:
+            raise
+        except Exception as error:  # each launcher has its own
+            raise RequestError(f"hydra/launcher: {' '.join(str(error).split())}") from error
+        return str(composed.hydra.launcher._target_), _of_plugin(composed.hydra.launcher)
+
+
+def _of_plugin(node: Any) -> dict[str, Any]:
     facts = OmegaConf.to_container(node, resolve=True)
     assert isinstance(facts, dict)
     return {str(key): value for key, value in facts.items() if not str(key).startswith("_")}
@@ -145,16 +163,26 @@ _SWEEPER_ADVICE = "how many runs go side by side is the launcher's, and a search
 
 def expand(overrides: list[str]) -> list[list[str]]:
     """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
-    parsed = parse_overrides(overrides)
-    hydra = [o.input_line or "" for o in parsed if o.key_or_group.startswith("hydra")]
+    hydra = hydra_words(overrides)
     for word in hydra:
         if word.lstrip("+~").startswith("hydra.sweeper."):
             raise RequestError(f"{word}: the sweeper of a grid has no settings; {_SWEEPER_ADVICE}")
     try:
-        batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
+        batches = BasicSweeper.split_arguments(parse_overrides(own_words(overrides)), None)
     except HydraException as error:
         raise RequestError(f"{first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
     return [hydra + list(point) for batch in batches for point in batch]
+
+
+def hydra_words(overrides: Sequence[str]) -> list[str]:
+    """The words that are for Hydra itself."""
+    return [o.input_line or "" for o in parse_overrides(list(overrides)) if o.key_or_group.startswith("hydra")]
+
+
+def own_words(overrides: Sequence[str]) -> list[str]:
+    """The other ones."""
+    hydra = hydra_words(overrides)
+    return [word for word in overrides if word not in hydra]
 
 
 def is_search(overrides: list[str]) -> bool:
@@ -322,7 +350,7 @@ def named_directories(conf: Any) -> tuple[str, ...]:
 
 def sweeper_facts() -> dict[str, Any]:
     """Of the running job: what its sweeper was told."""
-    return _of_sweeper(HydraConfig.get().sweeper)
+    return _of_plugin(HydraConfig.get().sweeper)
 
 
 def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:

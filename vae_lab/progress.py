@@ -8,14 +8,14 @@ from pathlib import Path
 from vae_lab.amounts import duration
 from vae_lab.store import RESULT, Damaged, found_at, read_json, to_json, write_atomically
 
-_LAUNCH = ".launch.json"
+LAUNCH = ".launch.json"
 
 
 def begin(study: Path, total: int, pending: Sequence[str]) -> None:
     """Notes when this launch began, of how many runs, and the signatures of those that it has to do: some of them may
     have an older result, of a failure or of another evaluation."""
     content = {"started": time.time(), "total": total, "pending": list(pending)}
-    write_atomically(study / _LAUNCH, to_json(content))
+    write_atomically(study / LAUNCH, to_json(content))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Progress:
 def read(study: Path) -> Progress | None:
     """The progress of a study's last launch, or None where there was none."""
     try:
-        launch = read_json(study / _LAUNCH)
+        launch = read_json(study / LAUNCH)
         started, total, pending = float(launch["started"]), int(launch["total"]), list(launch["pending"])
     except (OSError, ValueError, KeyError, TypeError, Damaged):
         return None

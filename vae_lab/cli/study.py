@@ -29,17 +29,21 @@ def study(argv: list[str]) -> int:
     command = chosen.command(words[1:])
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
-    from vae_lab import check, plan  # Lightning takes seconds to import: the first line comes before it
+    from vae_lab import check, launching, plan, progress, store  # Lightning takes seconds to import, and the first line
+    from vae_lab import report as reports  # comes before it
 
     cells = plan.plan(chosen, words[1:], asked.config_dir)
     tasks = [cell.task for cell in cells]
     check.check_alone(task.request for task in tasks)
+    launching.check_launcher(tasks[0].words, asked.config_dir)
     warn(task.request for task in tasks)
     if dry:
         print("\n".join(plan.described(cells)))
         return 0
-    folder = plan.write_plan(chosen, cells, command)
-    ended = _launch(folder, tasks, [*flags, *command], words[1:], retry_failed)
+    folder = tasks[0].path.parent
+    with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):
+        plan.write_plan(chosen, cells, command)
+        ended = _launch(folder, tasks, [*flags, *command], words[1:], retry_failed)
     failed = summarise(tasks)
     report([str(folder)])
     return int(failed or not ended)

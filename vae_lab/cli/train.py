@@ -66,6 +66,7 @@ def _tasks(asked: Any) -> list[Any]:
     from vae_lab.check import check_alone
     from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
+    from vae_lab.launching import check_launcher
     from vae_lab.request import Requests
 
     checked, requests = Requests(named, then=built), []
@@ -74,6 +75,7 @@ def _tasks(asked: Any) -> list[Any]:
             requests.append(checked(cfg))
     if asked.multirun:
         check_alone(requests)
+        check_launcher([*config.hydra_words(asked.overrides), *config.own_words(points[0])], asked.config_dir)
     if search:
         _check_search(asked, points[0], requests[0])
     warn(requests)
@@ -85,8 +87,7 @@ def _check_search(asked: Any, point: list[str], first: Any) -> None:
     from vae_lab import config
     from vae_lab.search.settings import Settings, checked, objectives_of
 
-    hydra = [word for word in asked.overrides if word.startswith("hydra")]
-    told = config.sweeper_settings([*hydra, *point], asked.config_dir)
+    told = config.sweeper_settings([*config.hydra_words(asked.overrides), *point], asked.config_dir)
     if told.keys() >= Settings.model_fields.keys():
         checked(told, objectives_of(first.settings))
 

@@ -73,7 +73,7 @@ def _unfinished(study: Study) -> Iterator[str]:
     if falling := [name for name, trend in judged if trend.is_falling]:
         yield (
             f"Not converged: val/elbo still fell by more than {RISE} nats over the last fifth of training in "
-            f"{several(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
+            f"{counted(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
             "More training would change what is shown."
         )
     unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
