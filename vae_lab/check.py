@@ -105,6 +105,11 @@ def _check_top_level(settings: Node, named: tuple[str, ...]) -> None:
 
 def check_top_level(settings: Mapping[str, Any]) -> None:
     """Refuses a value of a setting that belongs to no group."""
+    wanted = settings.get("optimized_metric")
+    for name in wanted if isinstance(wanted, list) and wanted else [wanted]:
+        if name not in reported():
+            allowed_here = f"a figure of docs/metrics.md, or a list of them{nearest(str(name), reported())}"
+            raise RequestError(f"optimized_metric: {name!r} given; must be {allowed_here}")
     validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 

@@ -1,9 +1,12 @@
 """What a request chooses: the option of every group, and what set it: the person, a preset, or the primary config."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from hydra.core.config_store import ConfigStore
 
 from vae_lab.errors import RequestError, closest, did_you_mean, listed, nearest
 from vae_lab.options import (
@@ -13,6 +16,7 @@ from vae_lab.options import (
     groups,
     keys_of,
     option_content,
+    option_directories,
     options_saying,
     options_with,
     top_level_keys,
@@ -161,9 +165,7 @@ def unknown_key(key: str, values: Values, named: Sequence[str] = ()) -> str:
     if head == "arm":
         return f"{key}: an arm belongs to a study; add experiment=NAME"
     if head == "hydra":
-        own = option_content("hydra/sweeper", "optuna")
-        hint = nearest(key, [f"hydra.sweeper.{name}" for name in own])
-        return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has{hint}"
+        return _unknown_to_hydra(key, values, named)
     made, known = choices(values, named), groups(named)
     if head in PRESETS and rest:
         return f"{key}: a preset has no keys of its own{did_you_mean(_places(rest, made, named))}"
@@ -174,6 +176,42 @@ def unknown_key(key: str, values: Values, named: Sequence[str] = ()) -> str:
     if head not in made:
         return f"{key}: no such key"
     return _unknown_setting(made[head], rest, named)
+
+
+_PLUGINS = {  # the nodes that are options, the deeper first, and what there is of each where none was typed
+    "hydra/sweeper/sampler": "tpe",
+    "hydra/sweeper/pruner": "none",
+    "hydra/sweeper": "basic",
+    "hydra/launcher": "basic",
+}
+
+
+def _unknown_to_hydra(key: str, values: Values, named: Sequence[str]) -> str:
+    """One line for a key of Hydra's own: which launcher or sweeper has it, or the nearest that the chosen one has."""
+    hint = ""
+    for group, usual in _PLUGINS.items():
+        place = group.replace("/", ".") + "."
+        if not key.startswith(place):
+            continue
+        chosen, rest = str(values.get(group, usual)), key.removeprefix(place)
+        known = {option: list(keys_of(option_content(group, option, named))) for option in _stored(group, named)}
+        having = [option for option, keys in known.items() if rest in keys]
+        if chosen in having:  # its sampler or pruner is there, and the sweeper is not
+            return f"{key}: no such key; it belongs to hydra/sweeper=optuna"
+        if having:
+            return f"{key}: {group}={chosen} has no such key; it belongs to {group}={' or '.join(having)}"
+        found = closest(rest, known.get(chosen) or [name for keys in known.values() for name in keys])
+        hint = did_you_mean([f"{place}{found}"] if found else [])
+        break
+    return f"{key}: Hydra has no such key; vae-lab train --cfg hydra shows those it has{hint}"
+
+
+def _stored(group: str, named: Sequence[str]) -> list[str]:
+    """The options of one of Hydra's own groups: ours, and those that its plugins have stored."""
+    files = [file.stem for directory in option_directories(named) for file in directory.glob(f"{group}/*.yaml")]
+    with contextlib.suppress(OSError):
+        files += [name.removesuffix(".yaml") for name in ConfigStore.instance().list(group) if name.endswith(".yaml")]
+    return sorted(set(files))
 
 
 def _unknown_setting(chosen: Choice, rest: str, named: Sequence[str]) -> str:

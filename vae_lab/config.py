@@ -73,6 +73,7 @@ def compose_here(overrides: list[str], named: Sequence[str] = ()) -> DictConfig:
 
 
 def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConfig:
+    _parse_once(overrides)
     path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
     try:
         return hydra_compose("config", [*overrides, *path], **how)
@@ -190,6 +191,13 @@ def is_search(overrides: list[str]) -> bool:
     return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
 
 
+def launcher_chosen(overrides: list[str]) -> list[str]:
+    """The words for a study; where they set something of the launcher and choose none, with the one that it takes."""
+    told = any(word.lstrip("+~").startswith("hydra.launcher.") for word in overrides)
+    chosen = any(word.startswith("hydra/launcher") for word in overrides)
+    return ["hydra/launcher=joblib", *overrides] if told and not chosen else overrides
+
+
 @contextlib.contextmanager
 def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
     """Says of a refusal at which point of a grid it was met: the words that are swept, but for those it begins with."""
@@ -239,6 +247,9 @@ def _parse_override(word: str) -> Override:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
+        if match := re.search(r"while evaluating '(.+)': (.+)", str(error)):
+            ends = "; an interval has two ends, as in interval(1e-4,1e-2)" if "interval(" in match[1] else ""
+            kind = f"{match[2]}{ends}"
         raise RequestError(f"{word}: {kind}") from error
 
 
@@ -385,6 +396,8 @@ def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = 
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)?'", text):
         group, option = match.group(1), match.group(2) or ""
         return no_such_option(group, option, _known_options(group, text, named))
+    if match := re.search(r"Error merging override \+*(\S+)", text):
+        return _mistyped(match[1], error.__cause__ or error)
     unknown = r"Could not override '([^']+)'|Could not delete from config. '([^']+)'|Key '([^']+)' is not in struct"
     if match := re.search(unknown, text):
         return unknown_key(match[match.lastindex or 1], given(overrides), named)
@@ -396,6 +409,18 @@ def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = 
         group = match.group(1) or match.group(2)
         return f"{group}: choose an option without a plus sign, as in {group}=OPTION"
     return first_line(error)
+
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
+
+def _mistyped(word: str, cause: BaseException) -> str:
+    """One line for a value of another type than Hydra's own config declares."""
+    key, _, value = word.partition("=")
+    kind = re.search(r"could not be converted to (\w+)", str(cause))
+    return (
+        f"{key}: {value!r} given; must be {_KINDS.get(kind[1], kind[1])}" if kind else f"{word}: {_first_line(cause)}"
+    )
 
 
 def _known_options(group: str, text: str, named: Sequence[str]) -> list[str]:

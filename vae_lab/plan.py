@@ -90,18 +90,26 @@ def launcher(jobs: int, overrides: list[str]) -> list[str]:
 # ---- what a launch would do
 
 
-def described(cells: list[Cell]) -> list[str]:
-    """One line a cell, and one of all: how much is done, and how long the rest will take by the runs that are."""
+def described(cells: list[Cell], retry_failed: bool = False) -> list[str]:
+    """One line a cell, and one of all: how much is done, what a launch leaves alone, and how long the rest will take by
+    the runs that are done."""
     lines = []
     for cell in cells:
         over = " ".join(f"{key}={value}" for key, value in cell.over.items())
         size = f"{cell.task.request.parameters:,} parameters"
         lines.append(f"{cell.directory.signature}  {cell.directory.state():9}  {cell.point.name}  {over}  {size}")
-    done = sum(cell.directory.state() == "completed" for cell in cells)
-    return [*lines, f"{counted(len(cells), 'cell')}, {done} done{_estimate(cells)}"]
+    states = [cell.directory.state() for cell in cells]
+    left = failed_before(0 if retry_failed else states.count("failed"))
+    head = f"{counted(len(cells), 'cell')}, {states.count('completed')} done{left}"
+    return [*lines, head + _estimate(cells, retry_failed)]
 
 
-def _estimate(cells: list[Cell]) -> str:
+def failed_before(runs: int) -> str:
+    """What is said of runs that a launch leaves alone."""
+    return f", {runs} failed before (--retry-failed tries again)" if runs else ""
+
+
+def _estimate(cells: list[Cell], retry_failed: bool) -> str:
     """From the seconds of the runs that are done: of the same arm, or of all where it has none."""
     known: dict[str, list[float]] = {}
     missing: dict[Path, Cell] = {}
@@ -109,7 +117,7 @@ def _estimate(cells: list[Cell]) -> str:
         if cell.directory.state() == "completed":
             timing = (cell.directory.result() or {})["timing"]
             known.setdefault(cell.point.arm, []).append(timing["seconds_fit"] + timing["seconds_evaluate"])
-        else:
+        elif retry_failed or cell.directory.state() != "failed":
             missing[cell.directory.path] = cell
     if not known or not missing:
         return ""

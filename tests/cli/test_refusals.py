@@ -41,7 +41,8 @@ NAMES = [
     ("~prior", f"prior: choose one of {options('prior')}"),
     ("mitigation=free_bit", f"mitigation=free_bit: no such option; allowed: {options('mitigation')} (did you mean 'free_bits'?)"),
     ("hydra/launcher=jobli", "hydra/launcher=jobli: no such option; allowed: basic, joblib, ray, submitit_slurm (did you mean 'joblib'?)"),
-    ("hydra.launcher.x=3", "hydra.launcher.x: Hydra has no such key; vae-lab train --cfg hydra shows those it has (did you mean 'hydra.sweeper.seed'?)"),
+    ("hydra.launcher.x=3", "hydra.launcher.x: Hydra has no such key; vae-lab train --cfg hydra shows those it has"),
+    ("optimizer.lr=interval(1e-4)", "optimizer.lr=interval(1e-4): missing a required argument: 'end'; an interval has two ends, as in interval(1e-4,1e-2)"),
     ("arm=vanilla", "arm: an arm belongs to a study; add experiment=NAME"),
     ("optimizer.lrr=1", "optimizer.lrr: no such key; optimizer=adam has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
     ("+optimizer.lrr=1", "optimizer.lrr: no such key; optimizer=adam has betas, eps, lr, weight_decay (did you mean 'lr'?)"),
@@ -77,6 +78,8 @@ VALUES = [
     ("seed=4294967296", "seed: 4294967296 given; must be a whole number, at least 0, at most 4294967295"),
     ("seed=true", "seed: True given; must be a whole number, at least 0, at most 4294967295"),
     ("~seed", "seed: None given; must be a whole number, at least 0, at most 4294967295"),
+    ("optimized_metric=val/elb", "optimized_metric: 'val/elb' given; must be a figure of docs/metrics.md, or a list of them (did you mean 'val/elbo'?)"),
+    ("optimized_metric=[val/nll,val/elb]", "optimized_metric: 'val/elb' given; must be a figure of docs/metrics.md, or a list of them (did you mean 'val/elbo'?)"),
     ("optimizer.lr=-1", "optimizer.lr: -1 given; must be a number, above 0"),
     ("optimizer.lr=abc", "optimizer.lr: 'abc' given; must be a number, above 0"),
     ("optimizer.lr=nan", "optimizer.lr: nan given; must be a number, above 0"),
@@ -259,6 +262,22 @@ def test_what_takes_the_place_of_a_part_of_a_preset_is_said(request_: str, text:
 @pytest.mark.parametrize(("request_", "text"), [NAMES[0], VALUES[0], COMBINATIONS[0]])
 def test_train_and_check_refuse_alike(command: str, request_: str, text: str, lab: Lab) -> None:
     check_refused(lab, shlex.split(request_), text, command)
+
+
+NO_HYDRA_KEY = "Hydra has no such key; vae-lab train --cfg hydra shows those it has"
+HYDRAS_OWN = [
+    ("hydra/launcher=joblib hydra.launcher.n_job=2", f"hydra.launcher.n_job: {NO_HYDRA_KEY} (did you mean 'hydra.launcher.n_jobs'?)"),
+    ("hydra/launcher=ray hydra.launcher.runs_per_jobs=2", f"hydra.launcher.runs_per_jobs: {NO_HYDRA_KEY} (did you mean 'hydra.launcher.runs_per_job'?)"),
+    ("hydra/launcher=ray hydra.launcher.init.adress=x", f"hydra.launcher.init.adress: {NO_HYDRA_KEY} (did you mean 'hydra.launcher.init.address'?)"),
+    ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs: hydra/launcher=basic has no such key; it belongs to hydra/launcher=joblib"),
+    ("hydra.sweeper.n_trials=2", "hydra.sweeper.n_trials: hydra/sweeper=basic has no such key; it belongs to hydra/sweeper=optuna"),
+    ("hydra/launcher=joblib hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs: 'two' given; must be a whole number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "text"), HYDRAS_OWN)
+def test_a_launcher_is_told_in_its_own_words(words: str, text: str, lab: Lab) -> None:
+    check_refused(lab, ["-m", *TINY, "seed=0,1", *words.split()], text)
 
 
 @pytest.mark.parametrize(

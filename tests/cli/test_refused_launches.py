@@ -1,5 +1,6 @@
 """A launch that is refused leaves its study as it was: the plan, and the page with its verdict."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -78,3 +79,40 @@ def test_what_an_engine_refuses_only_when_it_is_asked_leaves_the_study_too(
     said = lab(*WIDER, RAY)
     assert (said.code, said.err) == (2, "vae-lab: nobody answers at that address\n")
     assert contents(begun) == there
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["hydra/sweeper=optuna", "latent_dim=2,3"],
+            "hydra/sweeper=optuna: a study runs every point of its grid; a search in its settings is "
+            "vae-lab train -m experiment=small arm=plain seed=0,1 hydra/sweeper=optuna latent_dim=2,3 ...",
+        ),
+        (
+            ["hydra.launcher.n_job=2"],
+            "hydra.launcher.n_job: Hydra has no such key; vae-lab train --cfg hydra shows those it has "
+            "(did you mean 'hydra.launcher.n_jobs'?)",
+        ),
+        (
+            ["hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs=3"],
+            "hydra.launcher.n_jobs is there twice: hydra.launcher.n_jobs=2 and hydra.launcher.n_jobs=3",
+        ),
+    ],
+)
+def test_a_study_is_no_search_and_has_a_launcher_of_its_own(words: list[str], text: str, lab: Lab, begun: Path) -> None:
+    before = contents(begun)
+    said = lab(*WIDER, *words)
+    assert said.code == 2
+    assert said.err.removeprefix("vae-lab: ").endswith(f"{text}\n")
+    assert contents(begun) == before
+
+
+def test_a_dry_run_leaves_out_what_the_launch_would_leave_alone(lab: Lab, small: Path) -> None:
+    signature = lab(*WIDER, "--dry-run").out.splitlines()[1].split()[0]
+    run = small / "runs" / "small" / signature
+    run.mkdir(parents=True)
+    (run / "result.json").write_text(json.dumps({"status": "failed", "error": "it broke"}))
+    said = lab(*WIDER, "hydra.launcher.n_jobs=2", "--dry-run")
+    assert said.out.endswith("2 cells, 0 done, 1 failed before (--retry-failed tries again)\n")
+    assert lab(*WIDER, "--dry-run", "--retry-failed").out.endswith("2 cells, 0 done\n")

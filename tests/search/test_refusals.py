@@ -24,6 +24,8 @@ MISTAKES = [
     (["optimizer.lr=tag(lg,interval(1e-3,1))"], "optimizer.lr=tag(lg,interval(1e-3,1)): lg: no such tag; allowed: log (did you mean 'log'?)"),
     ([], "hydra/sweeper=optuna: a search needs something to choose, as in latent_dim=4,8,16"),
     ([DIM, "hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial: Hydra has no such key; vae-lab train --cfg hydra shows those it has (did you mean 'hydra.sweeper.n_trials'?)"),
+    ([DIM, "hydra.sweeper.n_trials=8", "hydra.sweeper.n_trials=9"], "hydra.sweeper.n_trials is there twice: hydra.sweeper.n_trials=8 and hydra.sweeper.n_trials=9"),
+    ([DIM, "hydra.sweeper.sampler.n_startup_trial=3"], "hydra.sweeper.sampler.n_startup_trial: Hydra has no such key; vae-lab train --cfg hydra shows those it has (did you mean 'hydra.sweeper.sampler.n_startup_trials'?)"),
     (["prior=normal,mixtur"], "prior=mixtur: no such option; allowed: mixture, normal (did you mean 'mixture'?)"),
     ([DIM, "hydra/sweeper/sampler=tpee"], "hydra/sweeper/sampler=tpee: no such option; allowed: brute_force, gp, nsgaii, nsgaiii, random, tpe (did you mean 'tpe'?)"),
 ]  # fmt: skip
@@ -56,12 +58,17 @@ def test_a_sweep_without_tasks_is_an_error(in_tmp: Path) -> None:
         GridSweeper().sweep([])
 
 
+DATABASES = (
+    "must be a URL of sqlite, postgresql, mysql, as in sqlite:///trials.db, or null for a journal beside the runs"
+)
 SETTINGS = [
     (["hydra.sweeper.n_trials=0"], ["val/elbo"], "hydra.sweeper.n_trials: 0 given; must be "),
     (["hydra.sweeper.study_name=a/b"], ["val/elbo"], "hydra.sweeper.study_name: 'a/b' given; must "),
     (["+hydra.sweeper.sampler.multi=true"], ["val/elbo"], "hydra.sweeper.sampler.multi: no such key; TPESampler has"),
     (["hydra/sweeper/pruner=percentile", "hydra.sweeper.pruner.percentile=101"], ["val/elbo"], "hydra.sweeper.pruner: PercentilePruner: Percentile must be between 0 and 100"),
     (["hydra.sweeper.sampler._target_=os.system"], ["val/elbo"], "hydra.sweeper.sampler._target_: os.system given; allowed: optuna.samplers."),
+    (["hydra.sweeper.storage=postgre://me:secret@x"], ["val/elbo"], f"hydra.sweeper.storage: postgre://... given; {DATABASES} (did you mean 'postgresql'?)"),
+    (["hydra.sweeper.storage=trials.db"], ["val/elbo"], f"hydra.sweeper.storage: 'trials.db' given; {DATABASES}"),
     ([], ["test/elbo"], "optimized_metric: test/elbo given; a search chooses, and what chooses must not see test: use val/elbo, and read test of what was chosen"),
     ([], ["val/nll", "val/active_units"], "hydra.sweeper.direction: a value is needed: neither way is better for val/active_units by itself (maximize or minimize, one for each of optimized_metric)"),
     (["hydra.sweeper.direction=minimize"], ["val/nll", "val/elbo"], "hydra.sweeper.direction: 1 given; optimized_metric has 2: val/elbo, val/nll"),

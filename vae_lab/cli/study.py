@@ -26,24 +26,27 @@ def study(argv: list[str]) -> int:
         raise RequestError(f"study: takes overrides, --config-dir, {DRY} and {RETRY}, no other flag")
     flags = ["--config-dir", asked.config_dir] if asked.config_dir else []
     chosen = studies.read_study(words[0], asked.config_dir)
-    command = chosen.command(words[1:])
+    given = config.launcher_chosen(words[1:])
+    if config.is_search(given):
+        raise RequestError(_search_instead(chosen.name, given, flags))
+    command = chosen.command(given)
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
 
     from vae_lab import check, launching, plan, progress, store  # Lightning takes seconds to import, and the first line
     from vae_lab import report as reports  # comes before it
 
-    cells = plan.plan(chosen, words[1:], asked.config_dir)
+    cells = plan.plan(chosen, given, asked.config_dir)
     tasks = [cell.task for cell in cells]
     check.check_alone(task.request for task in tasks)
     launching.check_launcher(tasks[0].words, asked.config_dir)
     warn(task.request for task in tasks)
     if dry:
-        print("\n".join(plan.described(cells)))
+        print("\n".join(plan.described(cells, retry_failed)))
         return 0
     folder = tasks[0].path.parent
     with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):
         plan.write_plan(chosen, cells, command)
-        ended = _launch(folder, tasks, [*flags, *command], words[1:], retry_failed)
+        ended = _launch(folder, tasks, [*flags, *command], given, retry_failed)
     failed = summarise(tasks)
     report([str(folder)])
     return int(failed or not ended)
@@ -70,7 +73,15 @@ def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str]
         return multirun(["-m", *command, *launcher], tasks, retry_failed)
 
 
+def _search_instead(name: str, given: list[str], flags: list[str]) -> str:
+    import shlex
+
+    sweeper = next(word for word in given if word.startswith("hydra/sweeper="))
+    line = shlex.join(["vae-lab", "train", "-m", *flags, f"experiment={name}", *given])
+    return f"{sweeper}: a study runs every point of its grid; a search in its settings is {line} ..."
+
+
 def _counts(runs: int, done: int, pending: int) -> str:
-    failed = runs - done - pending
-    before = f", {failed} failed before ({RETRY} tries again)" if failed else ""
-    return f"{counted(runs, 'run')}, {done} done already{before}"
+    from vae_lab.plan import failed_before
+
+    return f"{counted(runs, 'run')}, {done} done already{failed_before(runs - done - pending)}"

@@ -49,6 +49,7 @@ def checked(node: Mapping[str, Any], objectives: list[str]) -> tuple[Settings, l
     validate("hydra.sweeper", Settings, node)
     settings = Settings.model_validate(dict(node))
     directions = _directions(objectives, settings.direction)
+    _check_storage(settings.storage)
     sampler_of(settings, 0)
     pruner_of(settings)
     if len(objectives) > 1 and _name(settings.pruner) != "NopPruner":
@@ -57,6 +58,26 @@ def checked(node: Mapping[str, Any], objectives: list[str]) -> tuple[Settings, l
             "searches with one objective only: leave the pruner out"
         )
     return settings, directions
+
+
+def _check_storage(url: str | None) -> None:
+    """Refuses what is no URL of a database; a password in it is not shown."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    if url is None:
+        return
+    try:
+        make_url(url).get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        kind, separator, _ = url.partition("://")
+        shown = f"{kind}://..." if separator else f"{url!r}"
+        hint = nearest(kind, DATABASES) if separator else ""
+        allowed = f"a URL of {', '.join(DATABASES)}, as in sqlite:///trials.db, or null for a journal beside the runs"
+        raise RequestError(f"hydra.sweeper.storage: {shown} given; must be {allowed}{hint}") from error
+
+
+DATABASES = ("sqlite", "postgresql", "mysql")  # those that Optuna is tested with
 
 
 def _directions(objectives: list[str], given: Direction | list[Direction] | None) -> list[Direction]:
