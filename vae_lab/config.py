@@ -419,7 +419,7 @@ def _mistyped(word: str, cause: BaseException) -> str:
     key, _, value = word.partition("=")
     kind = re.search(r"could not be converted to (\w+)", str(cause))
     return (
-        f"{key}: {value!r} given; must be {_KINDS.get(kind[1], kind[1])}" if kind else f"{word}: {_first_line(cause)}"
+        f"{key}: {value!r} given; must be {_KINDS.get(kind[1], kind[1])}" if kind else f"{word}: {first_line(cause)}"
     )
 
 
