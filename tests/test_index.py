@@ -1,5 +1,6 @@
 """The index says what the run directories say, whatever was done to them, or to it, since the last call."""
 
+import contextlib
 import json
 import os
 import random
@@ -17,9 +18,11 @@ import pytest
 import yaml
 
 from vae_lab import index, results
+from vae_lab.claim import claim
 from vae_lab.index import INDEX
+from vae_lab.report.reading import read
 from vae_lab.settings import flatten
-from vae_lab.store import Damaged, find_runs
+from vae_lab.store import Damaged, RunDirectory, find_runs
 
 SETTINGS = {
     "seed": 0,
@@ -279,6 +282,47 @@ def test_code_that_reads_otherwise_reads_again(
         monkeypatch.setattr(index, "_code", lambda code=code: code)
         index.rows(tmp_path)
     assert reads == ["a", "a"]
+
+
+FRESH = """
+import sys
+from pathlib import Path
+from vae_lab import index
+index.YOUNG = 0
+print(index.__file__, sorted(index.rows(Path(sys.argv[1]))[0]))
+"""
+
+
+def test_a_change_of_any_code_that_a_row_is_made_by_is_noticed(tmp_path: Path) -> None:
+    """What one version of the lab has remembered, read by another one."""
+    shutil.copytree(Path(index.__file__).parent, tmp_path / "lab" / "vae_lab", ignore=lambda _, names: {"__pycache__"})
+    write(tmp_path / "runs" / "a")
+
+    def keys() -> str:
+        return subprocess.run(
+            [sys.executable, "-B", "-c", FRESH, str(tmp_path / "runs")],
+            cwd=tmp_path / "lab",  # which comes first on its path
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert f"{tmp_path}" in keys()
+    assert (tmp_path / "runs" / INDEX).exists()
+    settings = tmp_path / "lab" / "vae_lab" / "settings.py"
+    settings.write_text(settings.read_text().replace("{key}.", "{key}/"))
+    assert "encoder/hidden" in keys()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+@pytest.mark.parametrize("status", ["completed", "failed", "damaged", "cut"])
+def test_the_table_the_index_and_the_report_tell_one_state(status: str, is_held: bool, tmp_path: Path) -> None:
+    run = write(tmp_path / "a", "completed" if status == "damaged" else status)
+    if status == "damaged":
+        (run / "result.json").write_text("{")
+    with claim(run) if is_held else contextlib.nullcontext():
+        told = RunDirectory(run).state(), index.rows(tmp_path)[0]["state"], read(tmp_path).rows[0].status
+    assert set(told) == {"running" if is_held and status != "completed" else status}
 
 
 CONFIGS = {

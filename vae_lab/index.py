@@ -17,17 +17,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_lab import store
-from vae_lab.claim import is_claimed
 from vae_lab.settings import flatten
-from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, is_run
+from vae_lab.store import CONFIG, RESULT, RunDirectory, is_run, state_now
 
 Row = dict[str, Any]
 
 INDEX = ".vae-lab-index.sqlite3"
-
-FINAL = ("completed", "damaged")
-"""States that no claim changes. Any other is asked of the claim at every call, and never remembered as the truth."""
 
 YOUNG = 2_000_000_000
 """Nanoseconds. A file that changed so shortly before it was looked at may change again without its times showing it."""
@@ -48,9 +43,9 @@ def rows(path: Path) -> list[Row]:
             stamp = ""
         row = _row(seen.folder, text, parse)
         found.append(row)
-        if (
-            not stamp and seen.name and seen.changed < now - YOUNG and row["state"] != "damaged"
-        ):  # perhaps only unreadable
+        is_whole = row["state"] != "damaged"  # which may mean no more than that it could not be read now
+        row["state"] = state_now(Path(seen.folder), row["state"])  # asked at every call, and never remembered
+        if not stamp and seen.name and seen.changed < now - YOUNG and is_whole:
             learnt.append((name, _stamp(seen.identity, text), text))
     if learnt or known:
         _remember(path / INDEX, learnt, known)
@@ -92,12 +87,7 @@ def _identity(file: str) -> tuple[int, ...]:
 
 def _read(run: RunDirectory) -> str:
     """A run as a line of JSON of its own, and one for each group of its settings: those it shares with other runs."""
-    result: Mapping[str, Any] = {}
-    try:
-        result = run.result() or {}
-        state = str(result.get("status", "cut"))
-    except (Damaged, OSError, RecursionError):
-        state = "damaged"
+    state, result, error = run.recorded()
     settings: Mapping[str, Any] = result.get("settings") or _settings(run)
     flat, environment = flatten(settings), _mapping(result.get("environment"))
     own = {
@@ -109,7 +99,7 @@ def _read(run: RunDirectory) -> str:
         "path": None,
         "version": environment.get("vae_lab"),
         "commit": environment.get("commit"),
-        "error": next(iter(str(result.get("error") or "").splitlines()), None),
+        "error": next(iter(error.splitlines()), None) if result else None,
         **_mapping(result.get("metrics")),
         **flatten(_mapping(result.get("timing")), "timing."),
     }
@@ -125,8 +115,6 @@ def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
     for group in groups:
         row |= parse(group)
     row["path"] = folder
-    if row["state"] not in FINAL and is_claimed(Path(folder)):
-        row["state"] = "running"
     return row
 
 
@@ -155,7 +143,8 @@ def _stamp(identity: str, text: str) -> str:
 
 @functools.cache
 def _code() -> int:
-    return zlib.crc32(b"".join(Path(file).read_bytes() for file in (__file__, store.__file__)))
+    """Of this file and all beside it: whatever takes part in the reading of a run is one of them."""
+    return zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 _CREATE = "CREATE TABLE IF NOT EXISTS runs (name BLOB PRIMARY KEY, stamp TEXT, row TEXT)"

@@ -77,8 +77,7 @@ def options_with(group: str, key: str) -> list[str]:
     found = []
     for directory in option_directories():
         for file in sorted(directory.glob(f"{group}/*.yaml")):
-            content = _content(file)
-            if isinstance(content, dict) and key in content:
+            if key in _read(file):
                 found.append(file.stem)
     return found
 
@@ -89,24 +88,16 @@ def option_of(group: str, node: Mapping[str, Any]) -> str | None:
     files = [file for directory in option_directories() for file in sorted(directory.glob(f"{group}/*.yaml"))]
     named = [file for file in files if str(node["_target_"]) in _targets_in(file)]
     if len(named) > 1:
-        named.sort(key=lambda file: len(_items(_content(file)) & _items(node)), reverse=True)
+        named.sort(key=lambda file: len(_items(_read(file)) & _items(node)), reverse=True)
     return named[0].stem if named else None
-
-
-@functools.cache
-def _content(file: Path) -> Any:
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(key, repr(value)) for key, value in settings.items()}
 
 
-@functools.cache
 def _primary() -> dict[str, Any]:
-    content = yaml.safe_load((packaged("conf") / "config.yaml").read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
+    return _read(packaged("conf") / "config.yaml")
 
 
 def top_level_keys() -> list[str]:
@@ -130,7 +121,8 @@ def defaults() -> dict[str, Any]:
 
 
 def option_content(group: str, option: str, named: Sequence[str] = ()) -> dict[str, Any]:
-    """What an option's file says, or the part of a study that stands for one; empty for an option that there is not."""
+    """What an option's file says, or the part of a study that stands for one; empty for an option that there is not.
+    Errors: `RequestError` for a file that holds no settings."""
     for directory in option_directories(named):
         if (file := directory / group / f"{option}.yaml").exists():
             return _read(file)
@@ -142,7 +134,13 @@ def option_content(group: str, option: str, named: Sequence[str] = ()) -> dict[s
 
 @functools.cache
 def _read(file: Path) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise RequestError(f"{file}: {content!r} given; an option's file holds keys with values")
+    return content
 
 
 def keys_of(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vae_lab.claim import is_claimed
 
@@ -103,17 +103,31 @@ class RunDirectory:
     def state(self) -> str:
         """`completed`, `failed`, `damaged`, `running` (claimed by a live process), `cut` (begun, can be resumed) or
         `new`."""
+        return state_now(self.path, self.recorded().state)
+
+    def recorded(self) -> "Recorded":
+        """What its files say, whoever holds it."""
         try:
             result = self.result()
-        except Damaged:
-            return "damaged"
-        if result is not None and result["status"] == "completed":  # whoever holds it, perhaps only to ask the same
-            return "completed"
-        if is_claimed(self.path):
-            return "running"
+        except (Damaged, OSError, RecursionError) as error:
+            return Recorded("damaged", {}, str(error))
         if result is not None:
-            return str(result["status"])
-        return "cut" if (self.path / CONFIG).exists() else "new"
+            return Recorded(str(result["status"]), result, str(result.get("error") or ""))
+        return Recorded("cut" if (self.path / CONFIG).exists() else "new", {})
+
+
+class Recorded(NamedTuple):
+    """What the files of a run say: its state, but for who is at it; its result, empty if it has none; what went wrong."""
+
+    state: str
+    result: dict[str, Any]
+    error: str = ""
+
+
+def state_now(run: Path, recorded: str) -> str:
+    """The state of a run whose files say `recorded`: `running` if somebody holds it. One that has completed stays so:
+    whoever holds it perhaps only asks the same."""
+    return "running" if recorded != "completed" and is_claimed(run) else recorded
 
 
 def find_runs(path: Path) -> list[RunDirectory]:

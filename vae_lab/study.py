@@ -12,6 +12,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from vae_lab.errors import RequestError, listed, nearest
+from vae_lab.metrics import better
 from vae_lab.options import groups, packaged
 
 _KEYS = {"study", "arms", "over"}
@@ -101,11 +102,20 @@ def _check(file: Path, content: Any) -> None:
             raise RequestError(
                 f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(key, _STUDY_KEYS)}"
             )
+    if not str(study.get("select", "test/")).startswith("test/"):  # which the report reads as `val/elbo`, and says so
+        _check_select(file, study["select"])
     for key in (study.get("reference"), *study.get("controls", [])):
         if key is not None and key not in content["arms"]:
             raise RequestError(
                 f"{file}: {key} is no arm; arms: {listed(content['arms'])}{nearest(key, content['arms'])}"
             )
+
+
+def _check_select(file: Path, metric: Any) -> None:
+    try:
+        better(str(metric))
+    except RequestError as error:
+        raise RequestError(f"{file}: study.select: {error}") from error
 
 
 def _check_shape(file: Path, content: dict[str, Any]) -> None:

@@ -11,6 +11,10 @@ import pytest
 from synthetic_study import SEVEN, Truth, cell, history, write_plan, write_run, write_study
 
 from vae_lab import report
+from vae_lab.claim import claim
+from vae_lab.errors import RequestError
+from vae_lab.metrics import METRICS
+from vae_lab.report.live import build_live
 from vae_lab.report.reading import NoReport
 
 VANILLA, BETTER = Truth(1.7, -20.6, 5), Truth(6.0, -20.6, 15)
@@ -147,6 +151,38 @@ def test_test_is_never_chosen_by(tmp_path: Path) -> None:
     made = report.build(write_study(tmp_path, arms, select="test/rate"))
     assert made.study.select == "val/elbo"
     assert any("never chosen on test" in note for note in made.notes)
+
+
+def test_what_the_report_offers_is_its_own() -> None:
+    assert {getattr(report, name).__module__ for name in report.__all__} == {"vae_lab.report"}
+    assert report.live_page.__name__ in report.__all__
+
+
+def test_a_failed_run_that_is_tried_again_is_under_way_on_the_live_page(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]})
+    failed = write_run(folder, "good", 1, BETTER, status="failed", metrics={}, error="RuntimeError: boom")
+    assert "boom" in build_live(folder, {}, 5.0)[0].html
+    with claim(failed):
+        made = build_live(folder, {}, 5.0)[0]
+    assert made.live is not None
+    assert [run["name"] for run in made.live["running"]] == ["good seed=1"]
+    assert "boom" not in made.html
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_is_chosen_by_a_figure_is_the_better_one(name: str, tmp_path: Path) -> None:
+    """Which way is better stands in `METRICS` alone: what has no better way is nothing to choose by."""
+    strengths = [Truth(3, -21, 9, strength={"n": n}) for n in (1, 2)]
+    folder = write_study(tmp_path, {"vanilla": [VANILLA], "free_bits": strengths}, select=f"val/{name}")
+    for seed in range(3):
+        for n, truth in enumerate(strengths):
+            write_run(folder, "free_bits", seed, truth, metrics={f"val/{name}": float(n)})
+    if METRICS[name].better is None:
+        with pytest.raises(RequestError, match=f"study.select: val/{name} given, of which neither way is better"):
+            report.build(folder)
+    else:
+        chosen = report.build(folder).study.arms[1].chosen.strength
+        assert chosen == {"n": 2 if METRICS[name].better == "max" else 1}
 
 
 def test_a_large_effect_is_told_with_interval_and_n(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Pure functions, and update / compute pairs where a figure spans a dataset, so th
 
 from vae_lab.estimators.bounds import LogMeanExp, importance_bound
 from vae_lab.estimators.information import log_aggregate, pairwise_log_prob
-from vae_lab.estimators.moments import ACTIVE_THRESHOLD, Moments, active_units
+from vae_lab.estimators.moments import Moments, active_units
+from vae_lab.metrics import ACTIVE_THRESHOLD
 
 __all__ = [
     "ACTIVE_THRESHOLD",

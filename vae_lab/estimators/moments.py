@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-ACTIVE_THRESHOLD = 0.01  # Burda et al. 2016, section 5.2
+from vae_lab.metrics import ACTIVE_THRESHOLD
 
 
 class Moments:

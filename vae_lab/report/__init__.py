@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vae_lab.report.cells import Study
     from vae_lab.report.verdict import Comparison, Statement
 
-__all__ = ["Report", "build", "live", "print_table", "study_folders", "write"]
+__all__ = ["Report", "build", "live_page", "print_table", "study_folders", "write"]
 
 PAGE, TABLE = "report.html", "results.csv"
 

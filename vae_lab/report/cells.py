@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import store
+from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.statistics import Summary, Trend, choose, summarize, trend
 
 SELECT = "val/elbo"
-LOWER_IS_BETTER = {"nll", "nll_tenth", "distortion", "loss", "marginal_kl"}
 
 Series = dict[str, tuple[list[int], list[float]]]
 
@@ -209,8 +209,8 @@ class Study:
 
     @property
     def is_higher_better(self) -> bool:
-        """Which way `select` is read."""
-        return self.select.rpartition("/")[2] not in LOWER_IS_BETTER
+        """Which way `select` is read. Errors: `RequestError` where neither way is better."""
+        return better(self.select) == "max"
 
     @cached_property
     def reference(self) -> Arm:

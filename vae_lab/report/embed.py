@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_lab.metrics import METRICS
+from vae_lab.metrics import ACTIVE_THRESHOLD, METRICS
 from vae_lab.report import training
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.notes import name_of
@@ -18,7 +18,6 @@ from vae_lab.report.statistics import LEVEL, prepare_intervals
 
 PAIRED = ("test/rate", "test/elbo", "test/nll", "test/active_units", "test/distortion", "test/mutual_information")
 MOST_LISTS = 10
-ACTIVE = 0.01  # the variance of a posterior mean above which a unit counts as active (Burda et al. 2016)
 
 
 def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
         "rates": {i: found for i, cell in enumerate(cells) if (found := training.rate_map(cell, 60_000 // len(cells)))},
         "latents": {"variances": _sorted_lists(cells, "variances")},
         "mean_rates": _mean_rates(cells),
-        "active": ACTIVE,
+        "active": ACTIVE_THRESHOLD,
         "pairs": None if live else _pairs(shown),
         "search": parallel(study),
         "live": live,

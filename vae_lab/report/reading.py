@@ -9,10 +9,11 @@ from typing import Any
 
 from vae_lab import store
 from vae_lab.errors import RequestError
+from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
 
-NOT_BEGUN = {"new": "not begun", "cut": "begun and cut short; the same command goes on", "running": "still running"}
+NOT_ENDED = {"new": "not begun", "cut": "begun and cut short; the same command goes on", "running": "still running"}
 Known = Mapping[str, Row]  # the completed rows of an earlier reading, by signature
 
 
@@ -40,6 +41,10 @@ def read(path: Path, known: Known | None = None) -> Study:
         raise NoReport(f"{error} (the study's command writes it again)") from error
     if not study.rows:
         raise NoReport(f"{path}: no runs in it")
+    try:
+        better(study.select)
+    except RequestError as error:
+        raise NoReport(f"{path / store.PLAN}: study.select: {error}") from error
     return study
 
 
@@ -110,16 +115,10 @@ def _stamp(run: store.RunDirectory) -> tuple[int, int] | None:
 
 
 def _outcome(run: store.RunDirectory) -> tuple[str, str, dict[str, Any]]:
-    """Status, the error's first line and the content of a run."""
-    try:
-        result = run.result()
-    except (store.Damaged, OSError) as error:
-        return "damaged", words.first_line(str(error).replace(str(run.path), run.signature)), {}
-    if result is None:
-        state = run.state()
-        return state, NOT_BEGUN.get(state, ""), {}
-    if not isinstance(result["metrics"], dict):
-        return "damaged", f"{run.signature}/{store.RESULT} is damaged: its metrics are no object", {}
-    if result["status"] == "completed":
-        return "completed", "", result
-    return str(result["status"]), words.first_line(result.get("error")) or "no error was recorded", result
+    """State, what a reader is told of it, and the content of a run's result."""
+    recorded, result, error = run.recorded()
+    state = store.state_now(run.path, recorded)
+    if state == "completed":
+        return state, "", result
+    told = words.first_line(error.replace(str(run.path), run.signature)) or "no error was recorded"
+    return state, NOT_ENDED.get(state, told), result
