@@ -10,14 +10,15 @@ import yaml
 
 from vae_lab.build import MODEL, build_model, spec_of, targets
 from vae_lab.check import check_arguments, check_settings, check_targets
+from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.request import Request, Say, print_line
-from vae_lab.run import claimed
+from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
-from vae_lab.store import CONFIG, RESULT, Damaged, RunDirectory, to_json, write_atomically
+from vae_lab.store import CONFIG, Damaged, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,26 @@ def reevaluate(
             )
         settings[head][rest] = value
     try:
-        before = RunDirectory(path).result()
         dataset = check_settings({**settings, "init_from": None}, _named(config_dir))
         moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
-    except (Damaged, DataError) as error:
+    except DataError as error:
         raise RequestError(str(error)) from error
-    if before is None or before["status"] != "completed":
-        raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
     if moved:
         raise RequestError(f"{path} was trained on other data: the content of its dataset has changed")
     asked = Request(settings, dataset, RunDirectory(path))
-    with claimed(asked), logged(path):
-        torch.set_num_threads(settings["threads"])
+    return under_claim(asked, lambda held: _reevaluated(asked, held, say), say)
+
+
+def _reevaluated(asked: Request, held: Claim, say: Say) -> dict[str, Any]:
+    path = asked.directory.path
+    try:
+        before = asked.directory.result()
+    except Damaged as damage:
+        raise RequestError(str(damage)) from damage
+    if before is None or before["status"] != "completed":
+        raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
+    with logged(path):
+        torch.set_num_threads(asked.settings["threads"])
         result = evaluated(asked, before["timing"], say)
-        write_atomically(path / RESULT, to_json(result))
+        keep(result, path, held)
     return result

@@ -5,14 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_lab.claim import is_claimed
+from vae_lab.claim import Held, is_claimed
 from vae_lab.request import Request
-from vae_lab.run import is_done
+from vae_lab.run import forget, is_done
 from vae_lab.store import LAST, RESULT
 
 Launch = Callable[[list[list[str]], int], Sequence[Any]]
@@ -37,9 +37,24 @@ class Task:
 
     def point(self) -> list[str]:
         """For a launcher: it composes the words again, later; the signature says what they meant at the launch."""
-        plain = [word for word in self.words if not word.startswith("hydra")]
+        plain = [word for word in handed_out(self.words, self.request) if not word.startswith("hydra")]
         signature = self.request.directory.signature
         return [*plain, f"study.signature='{signature}'"]  # quoted, since 31e5125000 would be read as a number
+
+
+def handed_out(words: Sequence[str], asked: Request) -> list[str]:
+    """Words for a job. With `rerun=true` the launch forgets its runs, once, and a job goes on with what it finds: an engine
+    may bring it more than once."""
+    if not asked.settings["rerun"]:
+        return list(words)
+    return [*(word for word in words if word.lstrip("+").partition("=")[0] != "rerun"), "rerun=false"]
+
+
+def forget_before(asked: Request) -> None:
+    """What a launch does to a run before its first job, if that was asked. What another process holds is left to it."""
+    if asked.settings["rerun"]:
+        with suppress(Held):
+            forget(asked, wait=False)
 
 
 def stamp(run: Path) -> int | None:
@@ -82,6 +97,8 @@ def run_grid(launch: Launch) -> None:
     workers are lost time and again.
     """
     todo, launched, fruitless = list(_tasks), 0, 0
+    for task in todo:
+        forget_before(task.request)
     before = {task.path: stamp(task.path) for task in todo}
     while todo:
         free = [task for task in todo if not is_claimed(task.path)]

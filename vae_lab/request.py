@@ -40,7 +40,8 @@ class Request:
     @property
     def label(self) -> str:
         """Its arm and seed; outside a study the words that were typed, as far as they fit on a line."""
-        typed = " ".join(word for word in self.settings.get("overrides", []) if not word.startswith("seed="))
+        words = (w for w in self.settings.get("overrides", []) if not w.startswith(("seed=", "rerun=")))
+        typed = " ".join(words)
         name = self.settings["study"].get("arm") or (typed if 0 < len(typed) <= 60 else self.directory.signature)
         return f"{name} seed={self.settings['seed']}"
 

@@ -4,9 +4,9 @@ import contextlib
 import logging
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -20,8 +20,10 @@ from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
-from vae_lab.store import CONFIG, HISTORY, LAST, LOG, RESULT, Damaged, to_json, write_atomically
+from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, RESULT, Damaged, to_json, write_atomically
 from vae_lab.tracking import tracked
+
+T = TypeVar("T")
 
 
 def train(cfg: DictConfig, progress: bool = True, say: Say = print_line) -> dict[str, Any]:
@@ -37,15 +39,29 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
 
     Errors: `Held` if another process has the run and nobody wants to `wait`.
     """
+    if asked.settings["rerun"]:
+        forget(asked, wait)  # before the first attempt, and no other
+
+    def work(held: Claim) -> dict[str, Any]:
+        done = _finished(asked, say)
+        if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
+            return done
+        torch.set_num_threads(asked.settings["threads"])
+        with logged(asked.directory.path):
+            return _run(asked, held, done, progress, say)
+
+    return under_claim(asked, work, say, wait)
+
+
+def under_claim(asked: Request, work: Callable[[Claim], T], say: Say = print_line, wait: bool = True) -> T:
+    """What `work` returns, done while this process holds the run, and anew where it lost it to another meanwhile.
+
+    Errors: `Held` as above; `RequestError` or `RunFailed`, one line, if the claim cannot be written.
+    """
     while True:
         try:
-            with claimed(asked, wait) as claim:
-                done = _finished(asked, say)
-                if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
-                    return done
-                torch.set_num_threads(asked.settings["threads"])
-                with logged(asked.directory.path):
-                    return _run(asked, claim, done, progress, say)
+            with claimed(asked, wait) as held:
+                return work(held)
         except ClaimLost:
             say(f"{asked.label}: showed no sign of life for a minute, and another process has taken it over")
 
@@ -70,11 +86,8 @@ def is_done(asked: Request) -> bool:
 
 
 def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
-    """The result of a completed run; None if there is none, it failed, is damaged, or was asked for anew."""
+    """The result of a completed run; None if there is none, it failed, or is damaged."""
     directory = asked.directory
-    if asked.settings["rerun"]:
-        _forget(directory.path)
-        return None
     try:
         result = directory.result()
     except Damaged as damage:
@@ -84,11 +97,14 @@ def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
     return result if result is not None and result["status"] == "completed" else None
 
 
-def _forget(path: Path) -> None:
-    for name in (RESULT, CONFIG, HISTORY, LOG, ".ledger"):
-        (path / name).unlink(missing_ok=True)
-    for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
-        shutil.rmtree(path / folder, ignore_errors=True)
+def forget(asked: Request, wait: bool = True) -> None:
+    """Takes away all that a run has left, so that it begins anew. Errors: as `execute`."""
+    with claimed(asked, wait):
+        path = asked.directory.path
+        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER):
+            (path / name).unlink(missing_ok=True)
+        for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
+            shutil.rmtree(path / folder, ignore_errors=True)
 
 
 def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bool, say: Say) -> dict[str, Any]:
@@ -101,12 +117,12 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
             _write_config(asked)
             with tracked(asked, say) as tracker:
                 result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
-                _keep(result, path, claim)  # before a tracker's last words, which may wait for a network
+                keep(result, path, claim)  # before a tracker's last words, which may wait for a network
                 if tracker:
                     tracker.report(result, path)
         else:
             result = evaluated(asked, done["timing"], say)
-            _keep(result, path, claim)
+            keep(result, path, claim)
     except ClaimLost:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -116,6 +132,7 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         logging.getLogger(__name__).info("pruned at %s; the run goes on from there when asked again", stop)
         raise
     except Exception as error:
+        claim.check()  # first: what became of a run that is another's is not for us to say
         first = _first_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
         with contextlib.suppress(OSError):  # a full disk cannot take this either
@@ -124,7 +141,8 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
     return result
 
 
-def _keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
+def keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
+    """Writes a result. Errors: `ClaimLost` if the run is another process's by now."""
     claim.check()
     write_atomically(path / RESULT, to_json(result))
 

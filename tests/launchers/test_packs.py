@@ -92,6 +92,23 @@ def test_fail_fast_leaves_the_rest(engine: Engine, lab: Lab, faulty: list[str], 
     assert "2 of 3 runs did not end; the same command goes on from here" in said.err
 
 
+def test_an_engine_that_breaks_is_one_line_and_a_traceback_where_that_is_asked_for(
+    engine: Engine, lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self, packs, folder):  # type: ignore[no-untyped-def]
+        raise MemoryError("no room\nfor a worker")
+
+    engine()
+    monkeypatch.setattr(Plugins.instance().class_name_to_class[NAME], "work", breaks)
+    said = lab("train", "-m", *TINY, "seed=0,1", RAY)
+    end = "2 of 2 runs did not end; the same command goes on from here\n"
+    assert (said.code, said.err) == (1, f"vae-lab: stopped: MemoryError: no room for a worker\n{end}")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    said = lab("train", "-m", *TINY, "seed=0,1", RAY)
+    assert said.code == 1
+    assert ", in breaks\n" in said.err
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -101,7 +101,8 @@ LONG = ["trainer.max_steps=800", "callbacks.checkpoint.every_n_updates=40", "tra
 
 
 def test_a_killed_worker_s_trial_is_tried_again(search: Search, trials: Trials, in_tmp: Path) -> None:
-    worker = start(in_tmp, *command(*LONG, LR, of(1)))
+    """And goes on, with `rerun=true` too, which forgets a run before its first trial alone."""
+    worker = start(in_tmp, *command(*LONG, LR, of(1), "rerun=true"))
     begun: list[Path] = []
     deadline = time.monotonic() + 300
     while not begun and time.monotonic() < deadline:
@@ -113,7 +114,7 @@ def test_a_killed_worker_s_trial_is_tried_again(search: Search, trials: Trials, 
     assert dead.state == TrialState.RUNNING
     assert (in_tmp / dead.user_attrs["run"] / "checkpoints" / "last.ckpt") == begun[0]
 
-    said = search(*LONG, LR, of(1))
+    said = search(*LONG, LR, of(1), "rerun=true")
     assert (said.code, said.err) == (0, "")
     assert "search quest: 1 completed of 1 trials" in said.out
     old, again = trials()

@@ -114,7 +114,7 @@ def _single(argv: list[str]) -> None:
 def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> bool:
     """Runs every job that is not done; False if that was stopped before its end: by a run that failed under `fail_fast`,
     or by the loss of workers. Where there are no tasks, the sweeper that the person chose finds them."""
-    from vae_lab.errors import RequestError
+    from vae_lab.errors import RequestError, RunFailed
     from vae_lab.grid import SWEEPER, handed_over, to_do
 
     os.environ[_PARENT] = str(os.getpid())
@@ -131,7 +131,9 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
             raise
         return False
     except Exception as error:
-        say_error(RuntimeError(f"stopped: {' '.join(str(error).split())}"), 1)
+        stop = RunFailed(f"stopped: {type(error).__name__}: {' '.join(str(error).split())}")
+        stop.__cause__ = error  # whose traceback HYDRA_FULL_ERROR=1 shows
+        say_error(stop, 1)
         return False
     return True
 

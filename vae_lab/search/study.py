@@ -165,6 +165,11 @@ def _error_of(trial: Trial | FrozenTrial) -> str | None:
     return None
 
 
+def requeued(trial: Trial) -> bool:
+    """Whether a trial takes the place of one whose worker died."""
+    return "deaths" in trial.user_attrs
+
+
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial is one of the `n_trials`."""
     return trial.state != TrialState.WAITING and not trial.user_attrs.get("requeued")

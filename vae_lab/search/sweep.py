@@ -13,11 +13,12 @@ from rich.table import Table
 
 from vae_lab.config import composer
 from vae_lab.errors import RequestError
+from vae_lab.grid import forget_before, handed_out
 from vae_lab.identity import evaluation_hash
 from vae_lab.request import Request, request
 from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
-from vae_lab.search.study import Outcome, Search, counts, open_study, trial_of, working
+from vae_lab.search.study import Outcome, Search, counts, open_study, requeued, trial_of, working
 from vae_lab.training.pruning import Pruning
 
 Launch = Callable[[list[list[str]], int], Sequence[Outcome]]
@@ -68,8 +69,12 @@ class Told:
         """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind. The loss of a
         worker loses the batch's answers and not its runs, so it is gone through again; a second one in a row is raised."""
         try:
-            jobs = [trial for trial in batch if self._noted(trial)]
-            words = [[*self.words(trial.params), f"hydra.sweeper.trial={trial.number}"] for trial in jobs]
+            noted = [(trial, asked) for trial in batch if (asked := self._noted(trial))]
+            jobs = [trial for trial, _ in noted]
+            words = [
+                [*handed_out(self.words(trial.params), asked), f"hydra.sweeper.trial={trial.number}"]
+                for trial, asked in noted
+            ]
             for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
                 self._say(self.search.tell(trial, outcome))
             self.lost = False
@@ -82,15 +87,17 @@ class Told:
             for failed in self.search.give_back(batch):
                 self._say(failed)
 
-    def _noted(self, trial: Trial) -> bool:
-        """Notes the run that a trial is; False if its settings make no sense together, which fails it."""
+    def _noted(self, trial: Trial) -> Request | None:
+        """Notes the run that a trial is; None if its settings make no sense together, which fails it."""
         try:
             asked = _request(self.words(trial.params), self.config_dir)
         except RequestError as error:
             self._say(self.search.tell(trial, error))
-            return False
+            return None
+        if not requeued(trial):  # else it goes on with what it did before
+            forget_before(asked)
         trial.set_user_attr("run", str(asked.directory.path))
-        return True
+        return asked
 
     def _say(self, done: FrozenTrial) -> None:
         """A line on a trial that has ended."""

@@ -29,7 +29,8 @@ class HistoryLogger(Logger):
 
     @property
     def size(self) -> int:
-        """Of the file in bytes: what a checkpoint remembers of it."""
+        """Of the file in bytes: what a checkpoint that is about to be written remembers of it."""
+        self._guard()
         return self.path.stat().st_size if self.path.exists() else 0
 
     def rewind(self, size: int) -> None:
