@@ -4,6 +4,7 @@
 import importlib.util
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -151,8 +152,14 @@ def check_arguments(key: str, node: Node, set_by: Callable[[str], str] = lambda 
         if name in CONTEXT or name not in own | further:
             allowed_here = sorted((own | further) - CONTEXT - set(withheld))
             raise RequestError(_unknown(key, name, f"{key}={option_name(key, node)}", allowed_here, set_by))
+        if isinstance(given[name], str) and _PASSWORD.search(given[name]):
+            advice = "it would be kept in the run's files; hand it over by the environment"
+            raise RequestError(f"{key}.{name}: a password given with an address; {advice}")
     for model in (_settings_model(target), *([_settings_model(forwards, further - own)] if forwards else [])):
         validate(key, model, {name: value for name, value in given.items() if name in model.model_fields})
+
+
+_PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]+@")
 
 
 def typed(target: Callable[..., Any], node: Node) -> dict[str, Any]:

@@ -22,14 +22,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.errors import RequestError
 
-FORWARDED = ("VAE_LAB_", "WANDB_", "HYDRA_FULL_ERROR")  # variables that reach a job on whatever machine
-
 
 @dataclass
 class Pack:
     """Several runs, already composed, that one job of an engine does one after the other. Calling it does them.
 
-    It carries what a process elsewhere needs to be like this one: the folder, the module search path, the variables.
+    It carries what a process elsewhere needs to be like this one: the folder, the module search path, the variables that
+    the engine does not hand on by itself.
     """
 
     runs: dict[int, DictConfig]
@@ -90,6 +89,8 @@ class PackLauncher(Launcher):
     name: ClassVar[str]
     extra: ClassVar[str]
     package: ClassVar[str]
+    forwarded: ClassVar[tuple[str, ...]]
+    """What the variables begin with that a pack takes along. One may hold a key, and an engine may write packs to a disk."""
 
     runs_per_job: int
 
@@ -133,7 +134,7 @@ class PackLauncher(Launcher):
         return config
 
     def _packs(self, waiting: dict[int, DictConfig], said: Path) -> list[Pack]:
-        here = {key: value for key, value in os.environ.items() if key.startswith(FORWARDED)}
+        here = {key: value for key, value in os.environ.items() if key.startswith(self.forwarded)}
         path = [str(Path(place).absolute()) for place in sys.path]
         numbers, size = list(waiting), self.runs_per_job
         return [

@@ -21,6 +21,7 @@ class RayLauncher(PackLauncher):
     """
 
     name, extra, package = "hydra/launcher=ray", "ray", "ray"
+    forwarded = ("VAE_LAB_", "WANDB_", "HYDRA_FULL_ERROR")
 
     def __init__(self, runs_per_job: Count, init: dict[str, Any], remote: dict[str, Any], **unknown: Any) -> None:
         self.runs_per_job, self.init, self.remote = runs_per_job, init, remote

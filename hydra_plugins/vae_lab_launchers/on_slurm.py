@@ -34,6 +34,7 @@ class SlurmLauncher(PackLauncher):
     """
 
     name, extra, package = "hydra/launcher=submitit_slurm", "slurm", "submitit"
+    forwarded = ()  # sbatch hands on the whole environment, and submitit writes packs into the sweep's folder
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ def metrics(folder: Path) -> dict[str, object]:
 def test_the_same_study_gives_the_same_numbers_and_a_failed_run_stops_no_other(
     stand: Stand, faulty: list[str], in_tmp: Path
 ) -> None:
-    python = {"PYTHONPATH": os.pathsep.join([str(in_tmp), os.environ.get("PYTHONPATH", "")])}
+    python = {"PYTHONPATH": _path(in_tmp)}
     there = stand._replace(variables=stand.variables | python)
     said = there.lab(in_tmp, *faulty, "hydra.launcher.runs_per_job=2")
     assert said.code == 1
@@ -67,6 +67,10 @@ def test_the_same_study_gives_the_same_numbers_and_a_failed_run_stops_no_other(
     assert here.code == 1
     assert len(metrics(in_tmp / "runs")) == 3
     assert metrics(in_tmp / "runs") == metrics(in_tmp / "here")
+
+
+def _path(folder: Path) -> str:
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
 
 LONG = ["train", "-m", *UNENDING, "trainer.max_steps=1000"]
@@ -167,6 +171,31 @@ def test_a_requeued_job_goes_on_where_it_was(on_slurm: Stand, in_tmp: Path, uncu
     assert metrics(in_tmp) == uncut
     attempts = [result["timing"]["attempts"] for result in results(in_tmp).values()]
     assert sorted(attempts) == [1, 1, 2]
+
+
+def test_a_job_has_the_variables_and_no_file_does(on_slurm: Stand, in_tmp: Path) -> None:
+    """By SLURM's own way of handing them on."""
+    (in_tmp / "options" / "prior").mkdir(parents=True)
+    (in_tmp / "options" / "prior" / "asking.yaml").write_text("_target_: asking_prior.Asking\n")
+    (in_tmp / "asking_prior.py").write_text(ASKING)
+    there = on_slurm._replace(variables=on_slurm.variables | {"WANDB_API_KEY": "a-secret", "PYTHONPATH": _path(in_tmp)})
+    said = there.lab(in_tmp, "train", "-m", *TINY, "prior=asking", "--config-dir", "options", "seed=0,1")
+    assert (said.code, said.err) == (0, "")
+    assert len(list(in_tmp.glob("runs/solo/.submitit/**/*_submitted.pkl"))) == 2
+    assert not [file for file in in_tmp.glob("runs/**/*") if file.is_file() and b"a-secret" in file.read_bytes()]
+
+
+ASKING = """\
+import os
+
+from vae_lab.models.priors import StandardNormalPrior
+
+
+class Asking(StandardNormalPrior):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim)
+        assert os.environ["WANDB_API_KEY"] == "a-secret"
+"""
 
 
 def test_more_jobs_than_slurm_takes(on_slurm: Stand, in_tmp: Path) -> None:

@@ -135,6 +135,23 @@ def test_what_is_refused(words: list[str], line: str, lab: Lab, in_tmp: Path, mo
     assert not list(in_tmp.glob("runs/**/config.yaml"))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs the extra slurm")
+def test_no_key_reaches_a_file_of_slurm_s_jobs(lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What submitit writes for a job, up to where sbatch takes it."""
+    programs = in_tmp / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "srun", "squeue", "scancel"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    for name in ("WANDB_API_KEY", "VAE_LAB_SOMETHING"):
+        monkeypatch.setenv(name, "a-secret")
+    assert lab("train", "-m", *TINY, "seed=0,1", SLURM).code == 2
+    written = list(in_tmp.glob("runs/solo/.submitit/**/*.pkl"))
+    assert len(written) == 2
+    assert not [file for file in in_tmp.rglob("*") if file.is_file() and b"a-secret" in file.read_bytes()]
+
+
 @pytest.mark.parametrize(("option", "extra"), [("ray", "ray"), slow("submitit_slurm", "slurm")])
 def test_a_missing_extra_is_named(
     option: str, extra: str, lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch

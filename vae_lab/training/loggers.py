@@ -76,8 +76,8 @@ def mlflow(
     """An MLflow run in the experiment named by the study. Needs the extra `mlflow`.
 
     Arguments:
-        tracking_uri: of a store or server; null for the file `mlflow.db` beside the studies; log_model: keeps the last
-            checkpoint as an artifact of the run.
+        tracking_uri: of a store or server, without a password; null for that of `MLFLOW_TRACKING_URI`, or the file
+            `mlflow.db` beside the studies; log_model: keeps the last checkpoint as an artifact of the run.
     """
     from vae_lab.training.mlflow_run import MLflowRun
 

@@ -1,9 +1,11 @@
 """One MLflow run for one run of the lab. Imported only when it is used: MLflow is an extra."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import FileLock
 from mlflow.entities import RunStatus
@@ -13,6 +15,17 @@ from pytorch_lightning.loggers import MLFlowLogger
 from vae_lab.training.tracker import LoggerBackend, checkpoint
 
 SIGNATURE = "vae_lab.signature"
+
+
+def _shown(address: str | None) -> str | None:
+    """A server's address without the name and the password in it: MLflow shows it in its errors, which `run.log` keeps. It
+    reads the two from variables of their own."""
+    server = re.fullmatch(r"(https?://)([^/?#]*):([^/?#]*)@(.*)", address or "")
+    if server is None:
+        return address
+    scheme, name, password, rest = server.groups()
+    os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(name), unquote(password)
+    return scheme + rest
 
 
 class MLflowRun(LoggerBackend):
@@ -36,7 +49,7 @@ class MLflowRun(LoggerBackend):
         log_model: bool,
     ) -> None:
         root = run_dir.parent.parent
-        address = uri or os.environ.get("MLFLOW_TRACKING_URI")
+        address = uri or _shown(os.environ.get("MLFLOW_TRACKING_URI"))
         self._uri, self._local = address or f"sqlite:///{root / 'mlflow.db'}", None if address else root
         self._tags = dict(tag.partition("=")[::2] for tag in tags) | {SIGNATURE: run_dir.name}
         self._name, self._study, self._settings, self._log_model = run_name, study_name, settings, log_model
