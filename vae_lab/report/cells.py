@@ -29,7 +29,7 @@ class Row:
     strength: Mapping[str, Any]
     over: Mapping[str, Any]
     run: store.RunDirectory
-    status: str  # completed, failed, damaged, running, cut or new
+    status: str  # completed, failed, damaged, running, pruned, cut or new
     error: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     stamp: tuple[int, int] | None = None  # of `result.json`
@@ -46,6 +46,15 @@ class Row:
     @property
     def is_completed(self) -> bool:
         return self.status == "completed"
+
+    @property
+    def is_pruned(self) -> bool:
+        return self.status == "pruned"
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The nested settings of the run, ended or not."""
+        return self.result.get("settings") or self.run.config()
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -239,8 +248,8 @@ class Study:
 
     @property
     def missing(self) -> tuple[Row, ...]:
-        """The rows that give no numbers."""
-        return tuple(row for row in self.rows if not row.is_completed)
+        """The rows that give no numbers; one that a search has pruned is as it should be."""
+        return tuple(row for row in self.rows if not row.is_completed and not row.is_pruned)
 
     @cached_property
     def metric_names(self) -> list[str]:

@@ -84,7 +84,7 @@ def build_live(folder: Path, known: Known, pause: float, stopped: bool = False) 
 def state(study: Study, pause: float, stopped: bool = False) -> dict[str, Any]:
     """What a live page says of its study: how far it is, and what is under way."""
     found = progress.read(study.path)
-    ended = sum(row.status in ("completed", "failed") for row in study.runs)
+    ended = sum(row.status in ("completed", "failed", "pruned") for row in study.runs)
     every = math.ceil(pause)
     return {
         "every": every,

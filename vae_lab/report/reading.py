@@ -13,7 +13,12 @@ from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
 
-NOT_ENDED = {"new": "not begun", "cut": "begun and cut short; the same command goes on", "running": "still running"}
+NOT_ENDED = {
+    "new": "not begun",
+    "cut": "begun and cut short; the same command goes on",
+    "running": "still running",
+    "pruned": "cut by the search that it is a trial of",
+}
 Known = Mapping[str, Row]  # the completed rows of an earlier reading, by signature
 
 
@@ -80,7 +85,7 @@ def _planned_row(path: Path, cell: Mapping[str, Any], known: Known) -> Row:
 def _found(path: Path, known: Known) -> Iterable[Row]:
     """Runs without a plan: the runs of one arm are a cell; where a seed comes twice, each run is an arm of its own."""
     rows = [_row("", "", {}, {}, run, known) for run in store.find_runs(path)]
-    named = [(str(row.result.get("arm") or f"run {row.signature[:8]}"), row.result.get("seed"), row) for row in rows]
+    named = [(str(row.result.get("arm") or f"run {row.signature[:8]}"), row.settings.get("seed"), row) for row in rows]
     count = Counter((arm, seed) for arm, seed, _ in named)
     twice = {arm for (arm, _), times in count.items() if times > 1}
     for arm, seed, row in sorted(named, key=lambda item: (item[0], str(item[1]))):
