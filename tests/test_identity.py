@@ -18,6 +18,8 @@ from vae_lab.identity import evaluation_hash, signature
 from vae_lab.objectives.regularizers import DIP
 from vae_lab.options import option_directories
 from vae_lab.request import request
+from vae_lab.store import LAST
+from vae_lab.training.checkpoint_io import read_checkpoint
 
 
 def settings(*words: str) -> dict[str, Any]:
@@ -204,11 +206,18 @@ def test_data_are_known_by_their_content(tmp_path: Path) -> None:
     assert directory(f"dataset.path={places[1]}") != one
 
 
-def test_weights_to_start_from_are_known_by_their_content(tmp_path: Path) -> None:
+def test_weights_to_start_from_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are read once for all the points of a grid."""
     paths = []
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         result = train(compose(*TINY, f"runs_dir={tmp_path / folder}", f"seed={seed}"), progress=False)
         paths.append(tmp_path / folder / "solo" / result["signature"])
+    read: list[Path] = []
+    monkeypatch.setattr(identity, "read_checkpoint", lambda file: read.append(file) or read_checkpoint(file))
     first, same, other = (request(compose(*TINY, f"init_from={path}")).directory.signature for path in paths)
     assert first == same != other
     assert first != request(compose(*TINY)).directory.signature
+    assert first == signature(settings(*TINY, f"init_from={paths[0]}"), request(compose(*TINY)).dataset.fingerprint())
+    assert len(read) == 3
+    (paths[0] / LAST).write_bytes((paths[2] / LAST).read_bytes())
+    assert request(compose(*TINY, f"init_from={paths[0]}")).directory.signature == other

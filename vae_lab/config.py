@@ -140,10 +140,16 @@ def _refuse_flag(message: str) -> NoReturn:
     raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
 
 
+_SWEEPER_ADVICE = "how many runs go side by side is the launcher's, and a search is hydra/sweeper=optuna"
+
+
 def expand(overrides: list[str]) -> list[list[str]]:
     """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
     parsed = parse_overrides(overrides)
     hydra = [o.input_line or "" for o in parsed if o.key_or_group.startswith("hydra")]
+    for word in hydra:
+        if word.lstrip("+~").startswith("hydra.sweeper."):
+            raise RequestError(f"{word}: the sweeper of a grid has no settings; {_SWEEPER_ADVICE}")
     try:
         batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
     except HydraException as error:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+
 from vae_lab.claim import Held, is_claimed
 from vae_lab.request import Request
 from vae_lab.run import forget, is_done
@@ -81,12 +83,19 @@ _tasks: list[Task] = []
 
 @contextmanager
 def handed_over(tasks: Sequence[Task]) -> Iterator[None]:
-    """Hands tasks to the sweeper that Hydra makes meanwhile."""
-    _tasks[:] = tasks
+    """Hands tasks to the sweeper that Hydra makes meanwhile, which is an option as long as there are any."""
+    _tasks[:], options = tasks, ConfigStore.instance()
+    options.store(SWEEPER, {"_target_": "hydra_plugins.hydra_vae_lab_grid.GridSweeper"}, group="hydra/sweeper")
     try:
         yield
     finally:
         _tasks.clear()
+        del options.repo["hydra"]["sweeper"][f"{SWEEPER}.yaml"]
+
+
+def is_handed_over() -> bool:
+    """Whether the sweeper has tasks."""
+    return bool(_tasks)
 
 
 def run_grid(launch: Launch) -> None:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from vae_lab.build import locate
 from vae_lab.check import typed
+from vae_lab.data.files import content_hash
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import read_checkpoint
 
@@ -108,11 +109,13 @@ def weights_hash(run: str | None) -> str | None:
     """The hash of the model's weights that a run starts from, wherever they lie."""
     if run is None:
         return None
-    digest = hashlib.sha256()
-    for name, value in sorted(read_checkpoint(Path(run) / LAST)["state_dict"].items()):
+    return content_hash(Path(run) / LAST, _weights)
+
+
+def _weights(checkpoint: Path) -> Iterator[bytes]:
+    for name, value in sorted(read_checkpoint(checkpoint)["state_dict"].items()):
         if name.startswith("model."):
-            digest.update(name.encode() + value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+            yield name.encode() + value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def evaluation_hash(settings: Mapping[str, Any]) -> str:

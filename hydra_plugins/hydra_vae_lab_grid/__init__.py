@@ -1,11 +1,11 @@
 """The sweeper of the lab's own grids, where Hydra looks for plugins. Every Hydra application in the environment imports
-this file, so that it imports nothing heavy."""
+this file, so that it imports nothing heavy. It is an option while a grid is handed over, and not
+for a person to choose."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -27,18 +27,13 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from vae_lab.grid import run_grid
+        from vae_lab import grid
+        from vae_lab.errors import RequestError
 
-        return run_grid(self._launch)
+        if not grid.is_handed_over():
+            raise RequestError(f"hydra/sweeper={grid.SWEEPER}: it runs what a grid hands over, and is not to be chosen")
+        return grid.run_grid(self._launch)
 
     def _launch(self, points: Sequence[Sequence[str]], first: int) -> Sequence[Any]:
         assert self.launcher is not None
         return self.launcher.launch(points, initial_job_idx=first)
-
-
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="vae_lab_grid",
-    node={"_target_": "hydra_plugins.hydra_vae_lab_grid.GridSweeper"},
-    provider="vae-lab",
-)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -156,6 +157,7 @@ class PackLauncher(Launcher):
                 if event is None:
                     continue
                 pack, outcome = event
+                heard.pop(pack.said)
                 if isinstance(outcome, str):
                     lost = "; ".join(_told_apart(points, number) for number in pack.runs)
                     print(f"{self.name}: lost: {lost}: {outcome}", file=sys.stderr, flush=True)
@@ -170,13 +172,12 @@ def _repeat(file: Path, start: int) -> int:
     """Prints what a job has said since it was last listened to; returns how much that is in all."""
     if not file.exists():
         return start
-    with open(file, encoding="utf-8") as heard:
+    with open(file, "rb") as heard:
         heard.seek(start)
-        whole = heard.read().rpartition("\n")[0]
-    if whole:
-        print(whole, flush=True)
-        return start + len(whole.encode()) + 1
-    return start
+        whole, end, _ = heard.read().rpartition(b"\n")
+    if end:
+        print(whole.decode(), flush=True)
+    return start + len(whole + end)
 
 
 def _told_apart(points: dict[int, list[str]], number: int) -> str:
@@ -186,7 +187,7 @@ def _told_apart(points: dict[int, list[str]], number: int) -> str:
 
 
 def _lost(overrides: list[str]) -> JobReturn:
-    """A run that did not end, as a sweeper sees one that failed: no figure."""
+    """A run that did not end, and can be tried again: no figure, and no failure either."""
     result = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
-    result.return_value = float("nan")
+    result.return_value = BrokenExecutor("lost")
     return result

@@ -8,6 +8,9 @@ import cloudpickle
 import pytest
 from hydra.core.plugins import Plugins
 from small_runs import TINY, Lab, results
+from small_searches import command
+
+from hydra_plugins.vae_lab_launchers._packs import Done, Ended, Pack, PackLauncher
 
 RAY, SLURM = "hydra/launcher=ray", "hydra/launcher=submitit_slurm"
 NAME = "hydra_plugins.vae_lab_launchers.on_ray.RayLauncher"
@@ -17,16 +20,18 @@ Engine = Callable[..., list[list[int]]]
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Makes this process the engine behind `hydra/launcher=ray`; it loses the packs of those positions. Returns the list
-    of packs that it will have been handed, each a list of its runs' numbers."""
+    """Makes this process the engine behind `hydra/launcher=ray`; it loses the packs of those positions, in each of so many
+    launches. Returns the list of packs that it will have been handed, each a list of its runs' numbers."""
 
-    def install(lose: tuple[int, ...] = ()) -> list[list[int]]:
+    def install(lose: tuple[int, ...] = (), launches: int = 9) -> list[list[int]]:
+        left = iter(range(launches))
         handed: list[list[int]] = []
 
         def work(self, packs, folder):  # type: ignore[no-untyped-def]
             handed.extend(list(pack.runs) for pack in packs)
+            lost = lose if next(left, None) is not None else ()
             for position, pack in enumerate(packs):
-                done = "the machine went" if position in lose else cloudpickle.loads(cloudpickle.dumps(pack))()
+                done = "the machine went" if position in lost else cloudpickle.loads(cloudpickle.dumps(pack))()
                 yield None
                 yield pack, done
 
@@ -82,6 +87,24 @@ def test_runs_in_packs_end_as_runs_one_by_one_and_a_lost_job_stops_no_other(
     assert not list(in_tmp.glob("packed/solo/.said-*"))
 
 
+def test_a_lost_trial_goes_back_into_the_queue(engine: Engine, lab: Lab, in_tmp: Path) -> None:
+    """Up to the third time, when it is held for the cause."""
+    pytest.importorskip("optuna")
+    words = ["latent_dim=1,2", "hydra/sweeper/sampler=brute_force", "hydra.sweeper.n_jobs=2", RAY]
+    handed = engine(lose=(0,), launches=1)
+    said = lab(*command(*words))
+    assert (said.code, handed) == (0, [[0], [1], [2]]), said
+    assert "search quest: 2 completed of 2 trials" in said.out
+    assert [line.rpartition(": ")[2] for line in said.err.splitlines()] == ["the machine went"]
+    assert len(results(in_tmp)) == 2
+
+    handed = engine(lose=(0,), launches=3)
+    said = lab(*command(*words, "study.name=unlucky"))
+    assert (said.code, handed) == (1, [[0], [1], [2], [3]]), said
+    assert "] trial 3: failed: its worker died 3 times  latent_dim=" in said.out
+    assert "search unlucky: 1 completed, 1 failed of 2 trials" in said.out
+
+
 @pytest.mark.slow
 def test_fail_fast_leaves_the_rest(engine: Engine, lab: Lab, faulty: list[str], in_tmp: Path) -> None:
     engine()
@@ -133,6 +156,36 @@ def test_what_is_refused(words: list[str], line: str, lab: Lab, in_tmp: Path, mo
     assert said.err.startswith(f"vae-lab: {line}")
     assert said.err.count("\n") == 1
     assert not list(in_tmp.glob("runs/**/config.yaml"))
+
+
+class Listening(PackLauncher):
+    """A launcher whose engine is a test's."""
+
+    def __init__(self, events: Ended) -> None:
+        self.name, self.events = "hydra/launcher=listening", events
+
+    def work(self, packs: list[Pack], folder: Path) -> Ended:
+        return self.events
+
+
+def test_what_jobs_say_is_repeated_once_and_until_they_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (Pack({}, None, None, "", [], {}, tmp_path / name) for name in ("first", "second"))  # type: ignore[arg-type]
+    heard = []
+
+    def events() -> Ended:
+        for pack, said in [(first, "β = 1\n\nβ".encode()[:-1]), (second, b"two\n")]:
+            pack.said.write_bytes(said)
+        yield None
+        heard.append(capsys.readouterr().out)
+        first.said.write_bytes("β = 1\n\nβ = 2\n".encode())
+        yield first, Done({})
+        heard.append(capsys.readouterr().out)
+        first.said.write_text("nobody listens any more\n" * 9)
+        yield second, Done({})
+        heard.append(capsys.readouterr().out)
+
+    Listening(events())._gather([first, second], tmp_path, {})
+    assert heard == ["β = 1\n\ntwo\n", "β = 2\n", ""]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs the extra slurm")

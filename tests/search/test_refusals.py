@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from small_runs import TINY
 from small_searches import Search
 
+from hydra_plugins.hydra_vae_lab_grid import GridSweeper
 from vae_lab.errors import RequestError
 from vae_lab.options import packaged
 from vae_lab.search.settings import checked, pruner_of, sampler_of
@@ -34,6 +35,25 @@ def test_a_mistaken_search_costs_one_line_and_no_run(words: list[str], text: str
     assert (said.code, said.out) == (2, "")
     assert said.err == f"vae-lab: {text}\n"
     assert not list(in_tmp.glob("runs/*/*/config.yaml"))
+
+
+GRIDS = [
+    (["hydra/sweeper=vae_lab_grid"], "hydra/sweeper=vae_lab_grid: no such option; allowed: basic, optuna"),
+    (["hydra.sweeper.max_batch_size=4"], "hydra.sweeper.max_batch_size=4: the sweeper of a grid has no settings; how many runs go side by side is the launcher's, and a search is hydra/sweeper=optuna"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "text"), GRIDS)
+def test_a_grid_s_own_sweeper_is_no_person_s(words: list[str], text: str, search: Search, in_tmp: Path) -> None:
+    """`check` says what the launch does."""
+    for command in ("check", "train"):
+        said = search(line=[command, "-m", *TINY, "seed=0,1", *words])
+        assert (said.code, said.out, said.err) == (2, "", f"vae-lab: {text}\n")
+
+
+def test_a_sweep_without_tasks_is_an_error(in_tmp: Path) -> None:
+    with pytest.raises(RequestError, match="hydra/sweeper=vae_lab_grid: "):
+        GridSweeper().sweep([])
 
 
 SETTINGS = [

@@ -1,15 +1,19 @@
 """Whole searches, with real runs."""
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from small_runs import finish, results, start
 from small_searches import Search, Trials, command
 
+from vae_lab.search.study import storage_at
 from vae_lab.store import RunDirectory
 
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
@@ -95,6 +99,29 @@ def test_any_storage_url(search: Search, trials: Trials, in_tmp: Path) -> None:
     assert said.code == 2
     assert said.err.startswith("vae-lab: hydra.sweeper.storage: ")
     assert said.err.count("\n") == 1
+
+
+def test_what_a_dead_worker_s_trial_fails_of_is_said(search: Search, in_tmp: Path) -> None:
+    """Its run had failed before it could tell, or it was the third to die."""
+    space = ["latent_dim=1,2,3"]
+    assert search(*space, of(1)).code == 0
+    (done,) = results(in_tmp).values()
+    run = in_tmp / "a-run"
+    run.mkdir()
+    (run / "result.json").write_text(json.dumps(done | {"status": "failed", "error": "Diverged: at update 3"}))
+    study = optuna.load_study(study_name="quest", storage=storage_at(None, in_tmp / "runs" / "quest"))
+    for facts in ({"run": str(run)}, {"deaths": 2}):
+        trial = study.ask({"latent_dim": CategoricalDistribution(("1", "2", "3"))})
+        for key, value in {"worker": "gone", **facts}.items():
+            trial.set_user_attr(key, value)
+    said = search(*space, of(3))
+    assert said.code == 1
+    told = [line.partition("  ")[0] for line in said.out.splitlines()]
+    assert told[:2] == [
+        "[3/3] trial 1: failed: Diverged: at update 3",
+        "[3/3] trial 2: failed: its worker died 3 times",
+    ]
+    assert "search quest: 1 completed, 2 failed of 3 trials" in told
 
 
 LONG = ["trainer.max_steps=800", "callbacks.checkpoint.every_n_updates=40", "trainer.check_val_every_n_epoch=100"]

@@ -79,7 +79,6 @@ class Search:
         """The next trials, at most `n_jobs`; none once there are `n_trials` in all. One worker at a time asks, so that
         the total is exact."""
         with FileLock(self.folder / LOCK):
-            self._requeue_the_dead()
             return [self._ask() for _ in range(min(self.settings.n_jobs, self.total - self.asked()))]
 
     def _ask(self) -> Trial:
@@ -121,12 +120,16 @@ class Search:
         with FileLock(self.folder / LOCK):
             return [done for t in self._running() if t.number in numbers and (done := self._requeue(t))]
 
-    def _requeue_the_dead(self) -> None:
-        for trial in self._running():
-            worker = self.folder / WORKERS / str(trial.user_attrs.get("worker"))
-            if not is_claimed(worker):
-                self._requeue(trial)
-                _forget(worker)
+    def requeue_the_dead(self) -> list[FrozenTrial]:
+        """Does the same with what a worker has left that is alive no more."""
+        failed = []
+        with FileLock(self.folder / LOCK):
+            for trial in self._running():
+                worker = self.folder / WORKERS / str(trial.user_attrs.get("worker"))
+                if not is_claimed(worker):
+                    failed.append(self._requeue(trial))
+                    _forget(worker)
+        return [trial for trial in failed if trial]
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

@@ -44,7 +44,7 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
     study = open_study(settings, directions, folder, identity)
     with working(folder) as me:
         told = Told(Search(settings, space, folder, study, me), fixed, objectives, config_dir)
-        while batch := told.search.ask():
+        while batch := told.ask():
             told.run(batch, launch)
         told.conclude()
 
@@ -65,9 +65,16 @@ class Told:
         name = f"study.name={self.search.settings.study_name}"
         return [*(word for word in self.fixed if not word.startswith("study.name=")), name, *self.search.words(params)]
 
+    def ask(self) -> list[Trial]:
+        """The next trials, after those that other workers left behind."""
+        for failed in self.search.requeue_the_dead():
+            self._say(failed)
+        return self.search.ask()
+
     def run(self, batch: list[Trial], launch: Launch) -> None:
-        """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind. The loss of a
-        worker loses the batch's answers and not its runs, so it is gone through again; a second one in a row is raised."""
+        """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind: one whose job was
+        lost goes back into the queue. Where the loss of a worker loses the answers of the whole batch and not its runs, it
+        is gone through again; a second one in a row is raised."""
         try:
             noted = [(trial, asked) for trial in batch if (asked := self._noted(trial))]
             jobs = [trial for trial, _ in noted]
@@ -76,7 +83,8 @@ class Told:
                 for trial, asked in noted
             ]
             for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
-                self._say(self.search.tell(trial, outcome))
+                if not isinstance(outcome, BrokenExecutor):
+                    self._say(self.search.tell(trial, outcome))
             self.lost = False
         except BrokenExecutor as error:
             if self.lost:
