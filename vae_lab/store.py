@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from vae_lab.claim import is_claimed
 
-RESULT, CONFIG, PLAN, HISTORY, LOG = "result.json", "config.yaml", "plan.json", "metrics.csv", "run.log"
+RESULT, CONFIG, HISTORY, LOG = "result.json", "config.yaml", "metrics.csv", "run.log"
+PLAN, SEARCH = "plan.json", "search.json"
 LEDGER = ".ledger"
 PRUNED = ".pruned"
 """Says when and why a search cut a run; it is there until the run goes on."""
@@ -166,4 +167,11 @@ def is_run(path: Path) -> bool:
 def read_plan(study: Path) -> dict[str, Any] | None:
     """The plan of a study's folder (`plan.json`: the study's own text, its cells and their signatures), if it has one."""
     path = study / PLAN
+    return read_json(path) if path.exists() else None
+
+
+def read_search(folder: Path) -> dict[str, Any] | None:
+    """What a search has noted in the folder of its runs (`search.json`: `objectives`, each `max` or `min`, and the `storage`
+    of its trials), if it is one's."""
+    path = folder / SEARCH
     return read_json(path) if path.exists() else None
