@@ -418,9 +418,7 @@ def _mistyped(word: str, cause: BaseException) -> str:
     """One line for a value of another type than Hydra's own config declares."""
     key, _, value = word.partition("=")
     kind = re.search(r"could not be converted to (\w+)", str(cause))
-    return (
-        f"{key}: {value!r} given; must be {_KINDS.get(kind[1], kind[1])}" if kind else f"{word}: {first_line(cause)}"
-    )
+    return f"{key}: {value!r} given; must be {_KINDS.get(kind[1], kind[1])}" if kind else f"{word}: {first_line(cause)}"
 
 
 def _known_options(group: str, text: str, named: Sequence[str]) -> list[str]:

@@ -88,7 +88,7 @@ def _identity(file: str) -> tuple[int, ...]:
 def _read(run: RunDirectory) -> str:
     """A run as a line of JSON of its own, and one for each group of its settings: those it shares with other runs."""
     state, result, error = run.recorded()
-    settings: Mapping[str, Any] = result.get("settings") or _settings(run)
+    settings: Mapping[str, Any] = result.get("settings") or run.config()
     flat, environment = flatten(settings), _mapping(result.get("environment"))
     own = {
         "signature": run.signature,
@@ -116,20 +116,6 @@ def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
         row |= parse(group)
     row["path"] = folder
     return row
-
-
-def _settings(run: RunDirectory) -> dict[str, Any]:
-    """The content of `config.yaml` as JSON would hold it; empty if it is no such thing."""
-    if not (run.path / CONFIG).exists():
-        return {}
-    import yaml  # where it is needed: few runs are without a result
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
-    try:
-        content = yaml.load((run.path / CONFIG).read_text(encoding="utf-8"), loader)
-        return dict(_mapping(json.loads(json.dumps(content, default=str))))
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
-        return {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
-from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, RESULT, Damaged, to_json, write_atomically
+from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, PRUNED, RESULT, Damaged, to_json, write_atomically
 from vae_lab.tracking import tracked
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def forget(asked: Request, wait: bool = True) -> None:
     """Takes away all that a run has left, so that it begins anew. Errors: as `execute`."""
     with claimed(asked, wait):
         path = asked.directory.path
-        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER):
+        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER, PRUNED):
             (path / name).unlink(missing_ok=True)
         for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
             shutil.rmtree(path / folder, ignore_errors=True)
@@ -108,6 +108,7 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
     """Fits (unless that is done) and evaluates. A failure is written down before it is raised."""
     path = asked.directory.path
     try:
+        (path / PRUNED).unlink(missing_ok=True)
         if done is not None and not (path / LAST).exists():
             say(f"{asked.label}: {path / LAST} is gone, and with it the model; the run is made again")
         if done is None or not resumable(path, say):
@@ -126,6 +127,8 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         logging.getLogger(__name__).warning("interrupted; the run goes on from its last checkpoint when asked again")
         raise
     except Pruned as stop:
+        claim.check()
+        write_atomically(path / PRUNED, f"{stop}\n")
         logging.getLogger(__name__).info("pruned at %s; the run goes on from there when asked again", stop)
         raise
     except Exception as error:

@@ -16,8 +16,11 @@ from typing import Any, NamedTuple
 
 from vae_lab.claim import is_claimed
 
-RESULT, CONFIG, PLAN, HISTORY, LOG = "result.json", "config.yaml", "plan.json", "metrics.csv", "run.log"
+RESULT, CONFIG, HISTORY, LOG = "result.json", "config.yaml", "metrics.csv", "run.log"
+PLAN, SEARCH = "plan.json", "search.json"
 LEDGER = ".ledger"
+PRUNED = ".pruned"
+"""Says when and why a search cut a run; it is there until the run goes on."""
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 MISSING = (FileNotFoundError, NotADirectoryError)
@@ -109,6 +112,20 @@ class RunDirectory:
             raise Damaged(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
         return content
 
+    def config(self) -> dict[str, Any]:
+        """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
+        if not (self.path / CONFIG).exists():
+            return {}
+        import yaml  # where it is needed: few runs are without a result
+
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+        try:
+            content = yaml.load((self.path / CONFIG).read_text(encoding="utf-8"), loader)
+            plain = json.loads(json.dumps(content, default=str))
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+            return {}
+        return plain if isinstance(plain, dict) else {}
+
     def history(self) -> list[tuple[int, int, str, float]]:
         """Rows (step, epoch, name, value) of `metrics.csv`; a last line cut by a kill is left out."""
         rows = []
@@ -120,8 +137,8 @@ class RunDirectory:
         return rows
 
     def state(self) -> str:
-        """`completed`, `failed`, `damaged`, `running` (claimed by a live process), `cut` (begun, can be resumed) or
-        `new`."""
+        """`completed`, `failed`, `damaged`, `running` (claimed by a live process), `pruned` (by a search, can be resumed),
+        `cut` (begun, can be resumed) or `new`."""
         return state_now(self.path, self.recorded().state)
 
     def recorded(self) -> "Recorded":
@@ -144,9 +161,13 @@ class Recorded(NamedTuple):
 
 
 def state_now(run: Path, recorded: str) -> str:
-    """The state of a run whose files say `recorded`: `running` if somebody holds it. One that has completed stays so:
-    whoever holds it perhaps only asks the same."""
-    return "running" if recorded != "completed" and is_claimed(run) else recorded
+    """The state of a run whose files say `recorded`: `running` if somebody holds it, `pruned` if a search has cut it since.
+    One that has completed stays so: whoever holds it perhaps only asks the same."""
+    if recorded == "completed":
+        return recorded
+    if is_claimed(run):
+        return "running"
+    return "pruned" if (run / PRUNED).exists() else recorded
 
 
 def find_runs(path: Path) -> list[RunDirectory]:
@@ -164,7 +185,17 @@ def is_run(path: Path) -> bool:
 
 def read_plan(study: Path) -> dict[str, Any] | None:
     """The plan of a study's folder (`plan.json`: the study's own text, its cells and their signatures), if it has one."""
+    return _read_if_there(study / PLAN)
+
+
+def read_search(folder: Path) -> dict[str, Any] | None:
+    """What a search has noted in the folder of its runs (`search.json`: `objectives`, each `max` or `min`, and the `storage`
+    of its trials), if it is one's."""
+    return _read_if_there(folder / SEARCH)
+
+
+def _read_if_there(file: Path) -> dict[str, Any] | None:
     try:
-        return read_json(study / PLAN)
+        return read_json(file)
     except MISSING:
         return None

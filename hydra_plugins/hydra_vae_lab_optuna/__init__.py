@@ -1,7 +1,9 @@
 """The sweeper `hydra/sweeper=optuna`, where Hydra looks for plugins. Every Hydra application in the environment imports
 this file, so that what it needs is imported when it is used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
@@ -38,11 +40,24 @@ class OptunaSweeper(Sweeper):
 
         assert self.config is not None
         named = named_directories(self.config.hydra)
-        sweep(arguments, self.settings, named[0] if named else None, self._launch)
+        sweep(arguments, self.settings, named[0] if named else None, self._launch, _with_page)
 
     def _launch(self, batch: list[list[str]], first: int) -> "Sequence[Outcome]":
         assert self.launcher is not None
         return [_outcome(job) for job in self.launcher.launch(batch, initial_job_idx=first)]
+
+
+@contextmanager
+def _with_page(folder: Path) -> Iterator[None]:
+    """Keeps the page of a search up to date, and says where it is."""
+    from vae_lab import report
+    from vae_lab.report.reading import NoReport
+
+    print(f"live: {folder / report.PAGE}", flush=True)
+    with report.live_page(folder):
+        yield
+    with suppress(NoReport):  # there is no run where no trial made sense
+        print(*report.write(folder), sep="\n", flush=True)
 
 
 def _outcome(job: JobReturn) -> "Outcome":

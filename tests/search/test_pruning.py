@@ -1,5 +1,6 @@
 """No run is looked at before its own warm-up has ended, and what is cut goes on to the numbers of an uncut run."""
 
+import csv
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,11 +9,11 @@ import optuna
 from small_runs import TINY, results
 from small_searches import Search, Trials
 
-from vae_lab import compose
+from vae_lab import compose, index
 from vae_lab.errors import Pruned
 from vae_lab.request import Request, request
 from vae_lab.run import execute
-from vae_lab.store import RunDirectory
+from vae_lab.store import PRUNED, RunDirectory
 from vae_lab.training.pruning import Pruning
 
 ANNEALED = ["beta=linear", "beta.warmup=8"]  # of 12 updates; a validation after every fourth
@@ -101,11 +102,13 @@ def test_a_cut_run_is_resumable_and_ends_as_an_uncut_one(tmp_path: Path) -> None
     uncut = execute(whole, progress=False)
     wanted, first, second = asked(tmp_path / "cut"), Stern(1), Stern()
     assert not run(wanted, first)  # type: ignore[arg-type]
-    assert wanted.directory.state() == "cut"
+    assert wanted.directory.state() == index.rows(tmp_path / "cut")[0]["state"] == "pruned"
     assert "pruned at update 8" in (wanted.directory.path / "run.log").read_text()
     assert run(wanted, second)  # type: ignore[arg-type]
     result = wanted.directory.result()
     assert result is not None
+    assert wanted.directory.state() == "completed"
+    assert not (wanted.directory.path / PRUNED).exists()
     assert result["metrics"] == uncut["metrics"]
     assert result["timing"]["steps_run"] == 12  # nothing was repeated
     assert second.told == dict(enumerate(seen(whole.directory).values()))  # what came before the cut, too
@@ -147,7 +150,14 @@ def test_a_search_prunes(search: Search, trials: Trials, in_tmp: Path) -> None:
     assert {t.params["beta.warmup"]: list(t.intermediate_values) for t in trials()} == {"8": [0], "12": [0]}
     assert results(in_tmp) == {}
     runs = [Path(t.user_attrs["run"]) for t in trials()]
-    assert {RunDirectory(path).state() for path in runs} == {"cut"}
+    assert {RunDirectory(path).state() for path in runs} == {"pruned"}
+    listed = search(line=["ls", "runs/quest", "state=pruned", "--columns", "signature,seed"])
+    assert [line.split() for line in listed.out.splitlines()[1:]] == sorted([path.name, "0"] for path in runs)
+    told = search(line=["report", "runs/quest"])
+    assert "Note: 2 runs of 2 pruned by the search before the end" in told.out
+    assert "fail" not in told.out.replace("no failures", "")
+    with open("runs/quest/results.csv", newline="") as file:
+        assert {(row["status"], row["seed"]) for row in csv.DictReader(file)} == {("pruned", "0")}
     said = search(line=["train", "study.name=quest", *TINY, "optimizer.lr=0.02", "beta=linear", "beta.warmup=8"])
     assert said.code == 0
     assert set(results(in_tmp)) <= {path.name for path in runs}

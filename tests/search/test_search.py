@@ -30,12 +30,15 @@ def test_a_search_goes_on_to_a_total_and_ends_as_an_uncut_one(search: Search, tr
     assert "search quest: 2 completed of 2 trials" in said.out
     assert len(list(in_tmp.glob("runs/quest/*/result.json"))) == 2
     said = search(*space, of(4), "hydra.sweeper.n_jobs=4")
-    assert [line[:5] for line in said.out.splitlines()[:2]] == ["[3/4]", "[4/4]"]
+    live, *lines = said.out.splitlines()
+    assert [line[:5] for line in lines[:2]] == ["[3/4]", "[4/4]"]
+    assert live == "live: runs/quest/report.html"
+    assert lines[2:4] == ["runs/quest/report.html", "runs/quest/results.csv"]
     assert "search quest: 4 completed of 4 trials" in said.out
     for trial in trials():
         metrics = RunDirectory(Path(trial.user_attrs["run"])).result()["metrics"]  # type: ignore[index]
         assert trial.values == [metrics["val/elbo"]]
-    assert search(*space, of(4)).out.splitlines() == said.out.splitlines()[2:]  # nothing more to do
+    assert search(*space, of(4)).out.splitlines() == [live, *lines[2:]]  # nothing more to do
     search(*space, of(3), "study.name=uncut")
     assert [trial.params for trial in trials("uncut")] == [trial.params for trial in trials()][:3]
     assert not list(in_tmp.glob("runs/*/.workers/*"))
@@ -80,6 +83,13 @@ def test_a_failed_run_is_a_failed_trial_and_the_search_goes_on(search: Search, t
     assert states["1e+38"].state == TrialState.FAIL
     assert states["1e+38"].user_attrs["error"].startswith("Diverged: ")
     assert states["0.01"].state == TrialState.COMPLETE
+    log = Path(states["1e+38"].user_attrs["run"]) / "run.log"
+    for again in (False, True):
+        said = search(*space) if again else said
+        assert said.code == 1
+        assert states["1e+38"].user_attrs["error"] in said.err
+        assert str(log) in said.err
+        assert said.err.endswith("1 of 2 trials failed; --retry-failed tries them again\n")
     said = search("optimizer.lr=1e38,1e37", "hydra/sweeper/sampler=brute_force", "study.name=fast", "fail_fast=true")
     assert said.code == 1
     assert [trial.state for trial in trials("fast")] == [TrialState.FAIL]
@@ -122,6 +132,20 @@ def test_what_a_dead_worker_s_trial_fails_of_is_said(search: Search, in_tmp: Pat
         "[3/3] trial 2: failed: its worker died 3 times",
     ]
     assert "search quest: 1 completed, 2 failed of 3 trials" in told
+
+
+def test_failed_trials_are_tried_again_in_their_place(search: Search, trials: Trials, faulty: list[str]) -> None:
+    """Of two priors one breaks; mended, it is tried again, and nothing else."""
+    space = ["--config-dir", "options", "prior=normal,faulty", "hydra/sweeper/sampler=brute_force"]
+    said = search(*space)
+    assert (said.code, "ZeroDivisionError: the prior" in said.err) == (1, True)
+    Path("mended").touch()
+    said = search(*space, "--retry-failed")
+    assert (said.code, said.err) == (0, "")
+    assert "search quest: 2 completed of 2 trials" in said.out
+    assert [trial.params["prior"] for trial in trials()].count("faulty") == 2
+    assert search(*space, "--retry-failed").code == 0
+    assert len(trials()) == 3
 
 
 LONG = ["trainer.max_steps=800", "callbacks.checkpoint.every_n_updates=40", "trainer.check_val_every_n_epoch=100"]

@@ -21,6 +21,9 @@ def train(argv: list[str]) -> int:
 
     argv, retry_failed = without_flag(argv, RETRY)
     asked = config.parse_arguments(argv)
+    if retry_failed and asked.multirun and config.is_search(asked.overrides):  # its sweeper knows what has failed
+        argv = [*argv, "hydra.sweeper.retry_failed=true"]
+        asked = config.parse_arguments(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0

@@ -29,10 +29,13 @@ class Row:
     strength: Mapping[str, Any]
     over: Mapping[str, Any]
     run: store.RunDirectory
-    status: str  # completed, failed, damaged, running, cut or new
+    status: str  # completed, failed, damaged, running, pruned, cut or new
     error: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     stamp: tuple[int, int] | None = None  # of `result.json`
+    varied: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # without a plan: the settings in which it differs from others
 
     @property
     def signature(self) -> str:
@@ -46,6 +49,15 @@ class Row:
     @property
     def is_completed(self) -> bool:
         return self.status == "completed"
+
+    @property
+    def is_pruned(self) -> bool:
+        return self.status == "pruned"
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The nested settings of the run, ended or not."""
+        return self.result.get("settings") or self.run.config()
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -190,7 +202,7 @@ class Study:
     @property
     def select(self) -> str:
         """The validation metric by which a strength is chosen; test is never chosen by."""
-        asked = str(self.facts.get("select") or SELECT)
+        asked = str(self.facts.get("select") or next(iter(self.facts.get("objectives") or [SELECT])))
         return SELECT if asked.startswith("test/") else asked
 
     @cached_property
@@ -210,7 +222,14 @@ class Study:
     @property
     def is_higher_better(self) -> bool:
         """Which way `select` is read. Errors: `RequestError` where neither way is better."""
-        return better(self.select) == "max"
+        return self.objectives[self.select] == "max"
+
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """The metrics of choice, each `max` or `min`: those of a search, or `select` alone. Errors: `RequestError` where
+        neither way is better."""
+        found = self.facts.get("objectives")
+        return found if isinstance(found, dict) and found else {self.select: better(self.select)}
 
     @cached_property
     def reference(self) -> Arm:
@@ -239,13 +258,17 @@ class Study:
 
     @property
     def missing(self) -> tuple[Row, ...]:
-        """The rows that give no numbers."""
-        return tuple(row for row in self.rows if not row.is_completed)
+        """The rows that give no numbers; one that a search has pruned is as it should be."""
+        return tuple(row for row in self.rows if not row.is_completed and not row.is_pruned)
 
     @cached_property
     def metric_names(self) -> list[str]:
         """Every metric of any run, in the order in which the runs have them."""
         return list(dict.fromkeys(name for row in self.rows for name in row.metrics))
+
+    @cached_property
+    def varied_names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row.varied))
 
     @cached_property
     def over_names(self) -> list[str]:

@@ -19,7 +19,7 @@ from vae_lab import progress, store
 from vae_lab.report import PAGE, Report
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.notes import name_of
-from vae_lab.report.reading import Known, finished, read
+from vae_lab.report.reading import Known, NoReport, finished, read
 
 PAUSE = 5.0  # seconds between two writings, at least
 SHARE = 0.02  # of a core, at most, in the long run
@@ -65,6 +65,8 @@ class _Writer(threading.Thread):
             made, self._known = build_live(self._folder, self._known, self._pause, stopped)
             if stopped or not self._ended.is_set():
                 store.write_atomically(self._folder / PAGE, made.html)
+        except NoReport:  # a search that has no run yet
+            pass
         except Exception as error:  # a full disk, a folder that is moved away: the study goes on
             logging.getLogger(__name__).warning("the live page could not be written: %s", error)
 
@@ -84,14 +86,14 @@ def build_live(folder: Path, known: Known, pause: float, stopped: bool = False) 
 def state(study: Study, pause: float, stopped: bool = False) -> dict[str, Any]:
     """What a live page says of its study: how far it is, and what is under way."""
     found = progress.read(study.path)
-    ended = sum(row.status in ("completed", "failed") for row in study.runs)
+    ended = sum(row.status in ("completed", "failed", "pruned") for row in study.runs)
     every = math.ceil(pause)
     return {
         "every": every,
         "stale": STALE * every,
         "written": time.time(),
         "stopped": stopped,
-        "total": found.total if found else len(study.runs),
+        "total": found.total if found else int(study.facts.get("trials") or len(study.runs)),
         "ended": found.ended if found else ended,
         "left": found.left if found else None,
         "running": [] if stopped else [_under_way(row) for row in study.runs if row.status == "running"][:LISTED],

@@ -18,6 +18,7 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
     runs has not done yet is no matter for a warning."""
     checks = (
         _missing,
+        _pruned,
         _numberless,
         _crossed,
         _unfinished,
@@ -46,6 +47,12 @@ def name_of(row: Row) -> str:
 def _missing(study: Study) -> Iterator[str]:
     if study.missing:
         yield f"{counted(len(study.missing), 'run')} of {len(study.rows)} gave no numbers and are listed as failures."
+
+
+def _pruned(study: Study) -> Iterator[str]:
+    pruned = sum(row.is_pruned for row in study.rows)
+    if pruned:
+        yield f"{several(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
 
 
 def _numberless(study: Study) -> Iterator[str]:

@@ -159,7 +159,7 @@
     if (find("pair-a")) {
       const { pair } = state;
       pair.metric = fill(find("pair-metric"), Object.keys(data.pairs.metrics).map((name) => [name, name]), pair.metric);
-      pair.a = +fill(find("pair-a"), arms, pair.a ?? atFirst()[0] ?? 1);
+      pair.a = +fill(find("pair-a"), arms, pair.a ?? atFirst().find((arm) => arm !== data.reference) ?? 1);
       pair.b = +fill(find("pair-b"), arms, pair.b ?? data.reference);
       listen("pair-a", (node) => { pair.a = +node.value; tell(); });
       listen("pair-b", (node) => { pair.b = +node.value; tell(); });

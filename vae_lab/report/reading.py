@@ -2,18 +2,23 @@
 began is a row that says so.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vae_lab import store
 from vae_lab.errors import RequestError
-from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
+from vae_lab.report.unplanned import named
 
-NOT_ENDED = {"new": "not begun", "cut": "begun and cut short; the same command goes on", "running": "still running"}
+NOT_ENDED = {
+    "new": "not begun",
+    "cut": "begun and cut short; the same command goes on",
+    "running": "still running",
+    "pruned": "cut by the search that it is a trial of",
+}
 Known = Mapping[str, Row]  # the completed rows of an earlier reading, by signature
 
 
@@ -32,17 +37,13 @@ def read(path: Path, known: Known | None = None) -> Study:
         raise NoReport(f"{path}: no such folder")
     try:
         plan = store.read_plan(path)
-        study = (
-            _planned(path, plan, known)
-            if plan is not None
-            else Study(path, {}, tuple(_found(path, known)), is_planned=False)
-        )
+        study = _planned(path, plan, known) if plan is not None else _unplanned(path, known)
     except store.Damaged as error:
         raise NoReport(f"{error} (the study's command writes it again)") from error
     if not study.rows:
         raise NoReport(f"{path}: no runs in it")
     try:
-        better(study.select)
+        _ = study.is_higher_better
     except RequestError as error:
         raise NoReport(f"{path / store.PLAN}: study.select: {error}") from error
     return study
@@ -77,15 +78,11 @@ def _planned_row(path: Path, cell: Mapping[str, Any], known: Known) -> Row:
     return _row(arm, name, dict(cell.get("strength") or {}), over, run, known)
 
 
-def _found(path: Path, known: Known) -> Iterable[Row]:
-    """Runs without a plan: the runs of one arm are a cell; where a seed comes twice, each run is an arm of its own."""
+def _unplanned(path: Path, known: Known) -> Study:
+    """Any runs; those of a search with what it optimises."""
+    study = Study(path, store.read_search(path) or {}, (), is_planned=False)
     rows = [_row("", "", {}, {}, run, known) for run in store.find_runs(path)]
-    named = [(str(row.result.get("arm") or f"run {row.signature[:8]}"), row.result.get("seed"), row) for row in rows]
-    count = Counter((arm, seed) for arm, seed, _ in named)
-    twice = {arm for (arm, _), times in count.items() if times > 1}
-    for arm, seed, row in sorted(named, key=lambda item: (item[0], str(item[1]))):
-        label = f"{arm} {row.signature[:8]}" if arm in twice else arm
-        yield Row(label, label, {}, {"seed": seed}, row.run, row.status, row.error, row.result, row.stamp)
+    return replace(study, rows=tuple(named(rows, study.objectives)))
 
 
 def _row(

@@ -6,32 +6,32 @@ from typing import Any
 
 from vae_lab.report.cells import Study
 from vae_lab.report.training import short
+from vae_lab.report.unplanned import OF_THE_RUN
 from vae_lab.settings import flatten
 
-LEAST_AXES, MOST_AXES = 2, 10
+LEAST_AXES, MOST_AXES = 2, 10  # of a plan, whose arms and strengths say less than two better
 LINES = 600
-OF_THE_RUN = ("study.", "evaluation.", "logger.", "seed", "spec.", "overrides", "dataset.root")
 LOG_SPAN = 50  # a positive setting that spans more than this is drawn on a log scale
 
 
 def parallel(study: Study) -> dict[str, Any]:
-    """The axes (settings that vary, then the metric of choice) and a line a run, at most `LINES` of them, best first.
+    """The axes (settings that vary, then the metrics of choice) and a line a run, at most `LINES` of them, best first.
 
     An axis is its `name`, `low` and `high` as text, and for each line a place in [0, 1] in `at` and the value in
-    `text`. There are no axes where fewer than two settings vary: arms and strengths say it better then.
+    `text`. There are no axes where no setting varies.
     """
     if _is_grid(study):
         return {"axes": [], "runs": [], "of": 0}
-    rows = [row for row in study.runs if row.is_completed and row.value(study.select) is not None]
+    rows = [row for row in study.runs if all(row.value(name) is not None for name in study.objectives)]
     sign = -1.0 if study.is_higher_better else 1.0
     rows.sort(key=lambda row: sign * (row.value(study.select) or 0.0))
-    settings = [flatten(row.result.get("settings") or {}) for row in rows]
+    settings = [row.varied or flatten(row.settings) for row in rows]
     names = _varying(settings)
-    if len(names) < LEAST_AXES:
+    if len(names) < (LEAST_AXES if study.is_planned else 1):
         return {"axes": [], "runs": [], "of": len(rows)}
     kept = range(len(rows)) if len(rows) <= LINES else _thinned(len(rows))
     axes = [_axis(name, [settings[i].get(name) for i in kept]) for name in names]
-    axes.append(_axis(study.select, [rows[i].value(study.select) for i in kept]))
+    axes += [_axis(name, [rows[i].value(name) for i in kept]) for name in study.objectives]
     return {"axes": axes, "runs": [rows[i].signature for i in kept], "of": len(rows)}
 
 

@@ -23,7 +23,7 @@ def results_csv(study: Study) -> str:
     """One row a run and cell, chosen or not, with every metric exactly as `result.json` has it; empty for null."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "cell", *study.over_names, "signature", "status", *study.metric_names])
+    writer.writerow(["arm", "cell", *study.varied_names, *study.over_names, "signature", "status", *study.metric_names])
     writer.writerows(_record(study, row) for row in study.rows)
     return text.getvalue()
 
@@ -33,6 +33,7 @@ def _record(study: Study, row: Row) -> list[object]:
     return [
         row.arm,
         row.cell,
+        *(row.varied.get(name) for name in study.varied_names),
         *over,
         row.signature,
         row.status,
@@ -71,12 +72,14 @@ def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table
     reference = study.reference.name
     table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in shown.arms), NAME))
     heads = (f"rate minus\n{reference}", f"cost against\n{reference}") if comparisons else ()
-    for head in ("n", "elbo", "nll", "rate", "active", *heads):
+    chosen_by = () if study.is_planned else tuple(study.objectives)
+    for head in ("n", *chosen_by, "elbo", "nll", "rate", "active", *heads):
         table.add_column(head, justify="right", overflow="fold")
     for arm in shown.arms:
         cell = arm.chosen
         label = f"{arm.name}{join}{words.strength(cell.strength)}".strip()
-        figures = [summary_text(cell.summary(f"test/{name}"), join=join) for name in ("elbo", "nll", "rate")]
+        names = (*chosen_by, "test/elbo", "test/nll", "test/rate")
+        figures = [summary_text(cell.summary(name), join=join) for name in names]
         active = summary_text(cell.summary("test/active_units"), 1, join)
         compared = _compared(study, arm.name, comparisons.get(arm.name), join) if comparisons else ()
         table.add_row(label, str(len(cell.completed)), *figures, active, *compared)

@@ -33,6 +33,7 @@ class Settings(BaseModel):
     seed: NonNegativeInt
     sampler: dict[str, Any]
     pruner: dict[str, Any]
+    retry_failed: bool
     trial: int | None
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from vae_lab.claim import claim, is_claimed
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, RunFailed, first_line
+from vae_lab.grid import stamp
 from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
 from vae_lab.search.space import Dimension
-from vae_lab.store import Damaged, RunDirectory
+from vae_lab.store import PLAN, SEARCH, Damaged, RunDirectory, read_search, to_json, write_atomically
+from vae_lab.study import find_studies
 
 JOURNAL, WORKERS, LOCK = "search.journal", ".workers", ".search.lock"
 DEATHS = 3
@@ -89,13 +91,32 @@ class Search:
         trial.set_user_attr("worker", self.me.name)
         return trial
 
+    def retry_failed(self) -> None:
+        """Queues every trial that has failed once more; the new one counts in its place."""
+        with FileLock(self.folder / LOCK):
+            for trial in self.counted():
+                if trial.state == TrialState.FAIL and self.is_whole(trial):
+                    self.study.enqueue_trial(trial.params, {"instead_of": trial.number})
+
+    def counted(self) -> list[FrozenTrial]:
+        """The trials that are of the `n_trials`: all but those in the queue, those that were put back there, and those that
+        failed and are tried again."""
+        trials = self.study.get_trials(deepcopy=False)
+        left = {trial.user_attrs.get("instead_of") for trial in trials}
+        left |= {trial.number for trial in trials if trial.user_attrs.get("requeued")}
+        return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in left]
+
     def asked(self) -> int:
-        """The trials that count: all but those in the queue and those that were put back there."""
-        return sum(map(counts, self.study.get_trials(deepcopy=False)))
+        """How many they are."""
+        return len(self.counted())
 
     def ended(self) -> int:
-        """Those of them that have an outcome."""
-        return sum(counts(trial) and trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+        """How many of them have an outcome."""
+        return sum(trial.state.is_finished() for trial in self.counted())
+
+    def is_whole(self, trial: FrozenTrial) -> bool:
+        """Whether it has all its parameters; else it died as it was asked for."""
+        return set(trial.params) == {dimension.key for dimension in self.space}
 
     def words(self, params: dict[str, Any]) -> list[str]:
         """The overrides that stand for a trial's parameters."""
@@ -142,7 +163,7 @@ class Search:
             return self.tell(trial, RunFailed(error))
         trial.set_user_attr("requeued", True)
         self.study.tell(trial, state=TrialState.FAIL)
-        if set(left.params) == {dimension.key for dimension in self.space}:  # else it died as it was asked for
+        if self.is_whole(left):
             self.study.enqueue_trial(left.params, {"deaths": deaths})
         return None
 
@@ -160,10 +181,10 @@ def total(settings: Settings, space: list[Dimension]) -> int:
 
 
 def _error_of(trial: Trial | FrozenTrial) -> str | None:
-    """Why the run of a trial failed, if it did."""
+    """Why the run of a trial failed, if it did; what an earlier trial left there does not tell."""
     run = RunDirectory(Path(trial.user_attrs.get("run", os.devnull)))
     with contextlib.suppress(Damaged, OSError):
-        return (run.result() or {}).get("error")
+        return (run.result() or {}).get("error") if stamp(run.path) != trial.user_attrs.get("before") else None
     return None
 
 
@@ -172,13 +193,9 @@ def requeued(trial: Trial) -> bool:
     return "deaths" in trial.user_attrs
 
 
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of the `n_trials`."""
-    return trial.state != TrialState.WAITING and not trial.user_attrs.get("requeued")
-
-
 def open_study(settings: Settings, directions: list[Direction], folder: Path, identity: dict[str, Any]) -> optuna.Study:
     """The study of that name, made if there is none. Errors: `RequestError` if it is one of another search."""
+    _check_folder(settings, folder)
     storage = storage_at(settings.storage, folder)
     names = optuna.get_all_study_names(storage)
     if settings.study_name in names:
@@ -198,6 +215,42 @@ def open_study(settings: Settings, directions: list[Direction], folder: Path, id
     )
     study.set_user_attr("search", identity)
     return study
+
+
+def note(settings: Settings, objectives: Mapping[str, Direction], folder: Path, trials: int) -> None:
+    """Writes down, beside the runs, what their report is to know, and where the trials are."""
+    better = {name: direction[:3] for name, direction in objectives.items()}
+    content = {"objectives": better, "trials": trials, "storage": _kept_in(settings)}
+    write_atomically(folder / SEARCH, to_json(content))
+
+
+def _check_folder(settings: Settings, folder: Path) -> None:
+    """Errors: `RequestError` if the folder is that of a study, or of a search that keeps its trials elsewhere."""
+    if settings.study_name in find_studies() or (folder / PLAN).exists():
+        raise RequestError(
+            f"hydra.sweeper.study_name: {settings.study_name} is a study, and {folder} its folder; give the search a name of "
+            "its own (study.name=NAME)"
+        )
+    kept, by_default = _kept_in(settings), {"storage": JOURNAL} if (folder / JOURNAL).exists() else {}
+    noted = (read_search(folder) or by_default).get("storage", kept)
+    if noted != kept:
+        raise RequestError(
+            f"hydra.sweeper.storage: {kept} asked for, and the search in {folder} keeps its trials in {noted}; ask for that, or "
+            "give this search a name of its own (study.name=NAME)"
+        )
+
+
+def _kept_in(settings: Settings) -> str:
+    """Where the trials are, without a password. Errors: `RequestError` for what is no URL."""
+    if settings.storage is None:
+        return JOURNAL
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(settings.storage).set(query={}).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError) as error:
+        raise RequestError(f"hydra.sweeper.storage: {' '.join(str(error).split())}") from error
 
 
 def _text(value: Any) -> str:

@@ -2,31 +2,40 @@
 
 import dataclasses
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vae_lab.amounts import counted
 from vae_lab.config import composer
 from vae_lab.errors import RequestError
-from vae_lab.grid import forget_before, handed_out
+from vae_lab.grid import forget_before, handed_out, stamp
 from vae_lab.identity import evaluation_hash
 from vae_lab.request import Request, request
 from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
-from vae_lab.search.study import Outcome, Search, counts, open_study, requeued, trial_of, working
+from vae_lab.search.study import Outcome, Search, note, open_study, requeued, total, trial_of, working
+from vae_lab.store import LOG
 from vae_lab.training.pruning import Pruning
 
 Launch = Callable[[list[list[str]], int], Sequence[Outcome]]
 """Runs a batch of jobs, each given by its overrides, the first of them number so-and-so."""
 
+Watched = Callable[[Path], AbstractContextManager[None]]
+"""What is done with the folder of a search while it runs: a page is kept up to date."""
 
-def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None, launch: Launch) -> None:
+
+def sweep(
+    overrides: list[str], node: Mapping[str, Any], config_dir: str | None, launch: Launch, watched: Watched
+) -> None:
     """Runs a search until it has its total number of trials, and prints the best.
 
     Errors: `RequestError` before the first run, if the request makes no sense; `SystemExit(1)` at the end if a run
@@ -42,11 +51,16 @@ def sweep(overrides: list[str], node: Mapping[str, Any], config_dir: str | None,
         "objectives": [f"{name} ({direction})" for name, direction in zip(objectives, directions, strict=True)],
         "fixed settings": f"{base.directory.signature}-{evaluation_hash(base.evaluation.identity())}",
     }
+    trials = total(settings, space)
     study = open_study(settings, directions, folder, identity)
+    note(settings, dict(zip(objectives, directions, strict=True)), folder, trials)
     with working(folder) as me:
         told = Told(Search(settings, space, folder, study, me), fixed, objectives, config_dir)
-        while batch := told.ask():
-            told.run(batch, launch)
+        if settings.retry_failed:
+            told.search.retry_failed()
+        with watched(folder):
+            while batch := told.ask():
+                told.run(batch, launch)
         told.conclude()
 
 
@@ -60,7 +74,7 @@ class Told:
 
     def __init__(self, search: Search, fixed: list[str], objectives: list[str], config_dir: str | None) -> None:
         self.search, self.fixed, self.objectives, self.config_dir = search, fixed, objectives, config_dir
-        self.failed, self.lost = 0, False
+        self.lost = False
 
     def words(self, params: dict[str, Any]) -> list[str]:
         name = f"study.name={self.search.settings.study_name}"
@@ -105,12 +119,12 @@ class Told:
             return None
         if not requeued(trial):  # else it goes on with what it did before
             forget_before(asked)
+        trial.set_user_attr("before", stamp(asked.directory.path))
         trial.set_user_attr("run", str(asked.directory.path))
         return asked
 
     def _say(self, done: FrozenTrial) -> None:
         """A line on a trial that has ended."""
-        self.failed += done.state == TrialState.FAIL
         said = {
             TrialState.COMPLETE: lambda: self._figures(done),
             TrialState.PRUNED: lambda: f"pruned at validation {len(done.intermediate_values)} after it had settled",
@@ -123,9 +137,9 @@ class Told:
         return "  ".join(f"{name} {value:.2f}" for name, value in zip(self.objectives, trial.values, strict=True))
 
     def conclude(self) -> None:
-        """Prints what there is, and the best of it."""
-        search, trials = self.search, self.search.study.get_trials(deepcopy=False)
-        states = [trial.state for trial in trials if counts(trial)]
+        """Prints what there is, the best of it, and what failed. Errors: `SystemExit(1)` if anything did."""
+        search, trials = self.search, self.search.counted()
+        states = [trial.state for trial in trials]
         names = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running elsewhere"}
         numbers = [
             f"{states.count(TrialState[state])} {word}" for state, word in names.items() if TrialState[state] in states
@@ -135,8 +149,20 @@ class Told:
         )
         if TrialState.COMPLETE in states:
             self._show_best(search.study.best_trials)
-        if self.failed:
+        if failed := [trial for trial in trials if trial.state == TrialState.FAIL]:
+            Console(file=sys.stderr, width=500).print(self._failures(failed))
+            told = f"{len(failed)} of {search.total} trials failed; --retry-failed tries them again"
+            print(told, file=sys.stderr, flush=True)
             raise SystemExit(1)
+
+    def _failures(self, failed: list[FrozenTrial]) -> Table:
+        table = Table("failed", "settings", "error", "log", box=None, pad_edge=False)
+        for trial in failed:
+            run, error = trial.user_attrs.get("run"), str(trial.user_attrs.get("error")).strip().partition("\n")[0]
+            words = " ".join(self.search.words(trial.params)) if self.search.is_whole(trial) else ""
+            log = str(Path(run) / LOG) if run else "not begun"
+            table.add_row(*map(escape, (f"trial {trial.number}", words, error, log)))
+        return table
 
     def _show_best(self, best: list[FrozenTrial]) -> None:
         flags = ["--config-dir", self.config_dir] if self.config_dir else []
