@@ -52,7 +52,7 @@ def _missing(study: Study) -> Iterator[str]:
 def _pruned(study: Study) -> Iterator[str]:
     pruned = sum(row.is_pruned for row in study.rows)
     if pruned:
-        yield f"{several(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
+        yield f"{counted(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
 
 
 def _numberless(study: Study) -> Iterator[str]:
