@@ -112,7 +112,10 @@ def test_a_dry_run_leaves_out_what_the_launch_would_leave_alone(lab: Lab, small:
     signature = lab(*WIDER, "--dry-run").out.splitlines()[1].split()[0]
     run = small / "runs" / "small" / signature
     run.mkdir(parents=True)
-    (run / "result.json").write_text(json.dumps({"status": "failed", "error": "it broke"}))
+    parts: dict[str, object] = {part: {} for part in ("metrics", "settings", "evaluation", "timing")}
+    (run / "result.json").write_text(
+        json.dumps({"signature": signature, "status": "failed", "error": "it broke", **parts})
+    )
     said = lab(*WIDER, "hydra.launcher.n_jobs=2", "--dry-run")
     assert said.out.endswith("2 cells, 0 done, 1 failed before (--retry-failed tries again)\n")
     assert lab(*WIDER, "--dry-run", "--retry-failed").out.endswith("2 cells, 0 done\n")
