@@ -151,6 +151,21 @@ def test_a_read_only_disk_is_a_wrong_request(tiny_disk: Path) -> None:
         run(tiny_disk, *BIG)
 
 
+def test_a_file_that_cannot_be_read_is_not_said_to_be_one_that_cannot_be_written(tmp_path: Path) -> None:
+    result, path = run(tmp_path)
+    (path / "result.json").unlink()
+    (path / "result.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        run(tmp_path)
+    (path / "result.json").rmdir()
+    (path / "run.log").unlink()
+    (path / "run.log").mkdir()
+    with pytest.raises(RequestError, match=r"cannot write .*run.log: Is a directory"):
+        run(tmp_path)
+    (path / "run.log").rmdir()
+    assert run(tmp_path)[0]["metrics"] == result["metrics"]
+
+
 @pytest.mark.parametrize("file", ["last.ckpt", "result.json", "config.yaml", "metrics.csv"])
 def test_a_disk_that_fills_at_any_file(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a file system cannot be mounted, or fills at the worst moment: the file is not replaced. The run fails in

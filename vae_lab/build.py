@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from vae_lab.data.dataset import Spec
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, first_line
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
 
@@ -42,7 +42,7 @@ def locate(key: str, target: str) -> Callable[..., Any]:
     try:
         return get_object(target)
     except Exception as error:  # Hydra wraps whatever the import raised
-        raise RequestError(f"{key}._target_: {target} cannot be imported: {str(error).splitlines()[0]}") from error
+        raise RequestError(f"{key}._target_: {target} cannot be imported: {first_line(error)}") from error
 
 
 def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from vae_lab.choices import check_choices, no_such_option, unknown_key
-from vae_lab.errors import RequestError, nearest
+from vae_lab.errors import RequestError, first_line, nearest
 from vae_lab.options import groups, option_directories, packaged, plugin_directories, top_level_keys
 
 
@@ -106,7 +106,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key}: a value is needed (set {error.full_key}=...)") from error
     except OmegaConfBaseException as error:
-        raise RequestError(f"{error.full_key}: {_first_line(error)}") from error
+        raise RequestError(f"{error.full_key}: {first_line(error)}") from error
     assert isinstance(settings, dict)
     settings.pop("hydra", None)
     return {str(key): value for key, value in settings.items()}
@@ -153,7 +153,7 @@ def expand(overrides: list[str]) -> list[list[str]]:
     try:
         batches = BasicSweeper.split_arguments([o for o in parsed if not o.key_or_group.startswith("hydra")], None)
     except HydraException as error:
-        raise RequestError(f"{_first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
+        raise RequestError(f"{first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
     return [hydra + list(point) for batch in batches for point in batch]
 
 
@@ -351,10 +351,6 @@ def note_overrides(cfg: DictConfig, overrides: list[str]) -> None:
 # ---- error text
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
-
-
 def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = ()) -> str:
     """One line for what Hydra said in several."""
     text = str(error)
@@ -371,7 +367,7 @@ def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = 
     if match := re.search(r"Multiple values for (\S+)\.|config groups is not supported: '\++([^=]+)", text):
         group = match.group(1) or match.group(2)
         return f"{group}: choose an option without a plus sign, as in {group}=OPTION"
-    return _first_line(error)
+    return first_line(error)
 
 
 def _known_options(group: str, text: str, named: Sequence[str]) -> list[str]:

@@ -1,8 +1,13 @@
 """What is told to a person who asked for something that cannot be done."""
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class RequestError(ValueError):
@@ -18,10 +23,37 @@ class Pruned(Exception):
 
 
 def refusal(error: OSError, where: object = None) -> RequestError | RunFailed:
-    """A file that cannot be written is a wrong request; a full disk, or one that fails, is not."""
-    text = f"cannot write {where or error.filename}: {error.strerror or error}"
+    """A file that cannot be written is a wrong request; a full disk, or one that fails, is not. Without `where` it is
+    the error's own file, of which nobody knows what was done to it."""
+    text = f"cannot {f'write {where}' if where else f'read or write {error.filename}'}: {error.strerror or error}"
     wrong = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT)
     return RequestError(text) if error.errno in wrong else RunFailed(text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything, or the name of its type where none does."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+
+
+def typed_line(error: BaseException) -> str:
+    """The same after the name of its type.
+
+    Example:
+        >>> typed_line(ValueError("no room\\nfor it")), typed_line(KeyError())
+        ('ValueError: no room', 'KeyError')
+    """
+    return ": ".join(dict.fromkeys([type(error).__name__, first_line(error)]))
+
+
+@contextlib.contextmanager
+def writable(where: object, manager: AbstractContextManager[T]) -> Iterator[T]:
+    """The same manager, whose first step writes: its errors are refusals, and those of the body are what they are."""
+    with contextlib.ExitStack() as stack:
+        try:
+            entered = stack.enter_context(manager)
+        except OSError as error:
+            raise refusal(error, where) from error
+        yield entered
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from vae_lab.errors import RequestError
 from vae_lab.index import Row
 from vae_lab.selection import plain
-from vae_lab.store import write_atomically
+from vae_lab.store import replacing, write_atomically
 
 
 def export(rows: Sequence[Row], columns: Sequence[str], file: Path) -> None:
@@ -41,13 +40,8 @@ def _parquet(columns: Mapping[str, list[Any]], file: Path) -> None:
     except ImportError as error:
         raise RequestError("--export: Parquet needs one more package: pip install 'vae-lab[parquet]'") from error
     table = arrow.table({key: arrow.array(*_typed(values, arrow)) for key, values in columns.items()})
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(file) as temporary:
         parquet.write_table(table, temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _typed(values: list[Any], arrow: Any) -> tuple[list[Any], Any]:

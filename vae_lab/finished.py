@@ -12,13 +12,13 @@ from vae_lab.build import MODEL, build_model, spec_of, targets
 from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, writable
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
-from vae_lab.store import CONFIG, Damaged, RunDirectory
+from vae_lab.store import CONFIG, LOG, Damaged, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _reevaluated(asked: Request, held: Claim, say: Say) -> dict[str, Any]:
         raise RequestError(str(damage)) from damage
     if before is None or before["status"] != "completed":
         raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
-    with logged(path):
+    with writable(path / LOG, logged(path)):
         torch.set_num_threads(asked.settings["threads"])
         result = evaluated(asked, before["timing"], say)
         keep(result, path, held)

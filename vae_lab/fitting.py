@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from vae_lab.build import build, build_model, build_objective, updates_of
 from vae_lab.claim import Claim
 from vae_lab.distributions import stream_seed
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, first_line
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
 from vae_lab.ranks import together
@@ -111,7 +111,7 @@ def built(asked: Request) -> Request:
             module = make_module(asked)
             module.configure_optimizers()
     except (ValueError, TypeError, RuntimeError) as error:
-        raise RequestError(f"{asked.label}: cannot be built: {str(error).splitlines()[0]}") from error
+        raise RequestError(f"{asked.label}: cannot be built: {first_line(error)}") from error
     updates = updates_of(asked.settings, asked.dataset.spec())
     weights, stages = module.objective.settled, module.inference.settled
     late = [f"the weight of the rate settles at update {weights}, and the run ends at {updates}"] * (weights > updates)

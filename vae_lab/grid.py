@@ -15,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from vae_lab.claim import Held, is_claimed
 from vae_lab.request import Request
 from vae_lab.run import forget, is_done
-from vae_lab.store import LAST, RESULT
+from vae_lab.store import LAST, RESULT, found_at
 
 Launch = Callable[[list[list[str]], int], Sequence[Any]]
 """A launcher: points, each a list of overrides, and the number of the first; what their jobs returned."""
@@ -65,7 +65,8 @@ def stamp(run: Path) -> int | None:
 
 
 def _written(file: Path) -> int | None:
-    return file.stat().st_mtime_ns if file.exists() else None
+    found = found_at(file)
+    return found.st_mtime_ns if found else None
 
 
 def to_do(tasks: Sequence[Task], retry_failed: bool) -> list[Task]:

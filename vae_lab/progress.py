@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_lab.store import RESULT, Damaged, read_json, to_json, write_atomically
+from vae_lab.store import RESULT, Damaged, found_at, read_json, to_json, write_atomically
 
 _LAUNCH = ".launch.json"
 
@@ -46,7 +46,8 @@ def of_study(study: Path) -> str:
 
 
 def _ended_since(result: Path, started: float) -> bool:
-    return result.exists() and result.stat().st_mtime >= started
+    found = found_at(result)
+    return found is not None and found.st_mtime >= started
 
 
 def _left(seconds: float) -> str:

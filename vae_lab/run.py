@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from vae_lab.claim import Claim, ClaimLost, claim
 from vae_lab.data.dataset import DataError
-from vae_lab.errors import Pruned, RequestError, RunFailed, refusal
+from vae_lab.errors import Pruned, RequestError, RunFailed, first_line, typed_line, writable
 from vae_lab.fitting import fit, resumable
 from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
@@ -47,7 +47,7 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
         if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
             return done
         torch.set_num_threads(asked.settings["threads"])
-        with logged(asked.directory.path):
+        with writable(asked.directory.path / LOG, logged(asked.directory.path)):
             return _run(asked, held, done, progress, say)
 
     return under_claim(asked, work, say, wait)
@@ -70,11 +70,8 @@ def under_claim(asked: Request, work: Callable[[Claim], T], say: Say = print_lin
 def claimed(asked: Request, wait: bool = True) -> Iterator[Claim]:
     """The claim of a run's directory, or one line if it cannot be written."""
     path = asked.directory.path
-    try:
-        with claim(path, f"{asked.label}: another process holds {path}; waiting for it", wait) as held:
-            yield held
-    except OSError as error:
-        raise refusal(error, path) from error
+    with writable(path, claim(path, f"{asked.label}: another process holds {path}; waiting for it", wait)) as held:
+        yield held
 
 
 def is_done(asked: Request) -> bool:
@@ -136,7 +133,7 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         raise
     except Exception as error:
         claim.check()  # first: what became of a run that is another's is not for us to say
-        first = _first_line(error)
+        first = first_line(error) if isinstance(error, (RequestError, DataError)) else typed_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(record(asked, "failed", {}, {}, {}, error=first)))
@@ -148,11 +145,6 @@ def keep(result: dict[str, Any], path: Path, claim: Claim) -> None:
     """Writes a result. Errors: `ClaimLost` if the run is another process's by now."""
     claim.check()
     write_atomically(path / RESULT, to_json(result))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, (RequestError, DataError)) else f"{type(error).__name__}: {lines[0]}"
 
 
 def _write_config(asked: Request) -> None:

@@ -8,6 +8,8 @@ import csv
 import json
 import math
 import os
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,16 +23,35 @@ PRUNED = ".pruned"
 """Says when and why a search cut a run; it is there until the run goes on."""
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
+MISSING = (FileNotFoundError, NotADirectoryError)
+"""What it means that a file is not there. To look first and open it then is one look too many: another process may
+take it away in between."""
+
+
+def found_at(file: Path) -> os.stat_result | None:
+    """What is known of a file, or None if there is none."""
+    try:
+        return file.stat()
+    except MISSING:
+        return None
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader, or a kill at any moment, finds the old content or the new one, never a part."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside another, which it replaces once it is written. Its name is nobody else's on any host: containers
+    that share a folder share their process ids."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -79,9 +100,10 @@ class RunDirectory:
     def result(self) -> dict[str, Any] | None:
         """The content of `result.json`, or None if the run has not ended. Errors: `Damaged`."""
         path = self.path / RESULT
-        if not path.exists():
+        try:
+            content = read_json(path)
+        except MISSING:
             return None
-        content = read_json(path)
         parts = ("metrics", "settings", "evaluation", "timing")
         missing = {"signature", "status"} - set(content) | {
             key for key in parts if not isinstance(content.get(key), dict)
@@ -92,8 +114,6 @@ class RunDirectory:
 
     def config(self) -> dict[str, Any]:
         """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
-        if not (self.path / CONFIG).exists():
-            return {}
         import yaml  # where it is needed: few runs are without a result
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
@@ -106,11 +126,8 @@ class RunDirectory:
 
     def history(self) -> list[tuple[int, int, str, float]]:
         """Rows (step, epoch, name, value) of `metrics.csv`; a last line cut by a kill is left out."""
-        path = self.path / HISTORY
-        if not path.exists():
-            return []
         rows = []
-        with open(path, newline="", encoding="utf-8") as file:
+        with contextlib.suppress(*MISSING), open(self.path / HISTORY, newline="", encoding="utf-8") as file:
             for row in csv.reader(file):
                 with contextlib.suppress(ValueError):
                     step, epoch, name, value = row
@@ -166,12 +183,17 @@ def is_run(path: Path) -> bool:
 
 def read_plan(study: Path) -> dict[str, Any] | None:
     """The plan of a study's folder (`plan.json`: the study's own text, its cells and their signatures), if it has one."""
-    path = study / PLAN
-    return read_json(path) if path.exists() else None
+    return _object(study / PLAN)
 
 
 def read_search(folder: Path) -> dict[str, Any] | None:
     """What a search has noted in the folder of its runs (`search.json`: `objectives`, each `max` or `min`, and the `storage`
     of its trials), if it is one's."""
-    path = folder / SEARCH
-    return read_json(path) if path.exists() else None
+    return _object(folder / SEARCH)
+
+
+def _object(file: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(file)
+    except MISSING:
+        return None

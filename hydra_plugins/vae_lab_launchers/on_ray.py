@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_plugins.vae_lab_launchers._packs import Ended, Pack, PackLauncher
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, typed_line
 from vae_lab.settings import Count
 
 
@@ -43,7 +43,7 @@ class RayLauncher(PackLauncher):
                     try:
                         yield pack, ray.get(reference)
                     except RayError as error:
-                        yield pack, _reason(error)
+                        yield pack, typed_line(error)
                 if not ready:
                     yield None
         finally:
@@ -58,7 +58,7 @@ class RayLauncher(PackLauncher):
             ray.init(**{**quiet, **{key: value for key, value in self.init.items() if value is not None}})
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, TypeError) as error:
-            raise RequestError(f"{self.name}: {_reason(error)}") from error
+            raise RequestError(f"{self.name}: {typed_line(error)}") from error
         asked = {"CPU": self.remote.get("num_cpus"), "GPU": self.remote.get("num_gpus")}
         asked |= self.remote.get("resources") or {}
         needs = {key: value for key, value in asked.items() if value}
@@ -69,8 +69,3 @@ class RayLauncher(PackLauncher):
 
 def _do(pack: Pack) -> Any:
     return pack()
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -180,7 +180,7 @@ MISTAKES = [
     ("nowhere", "ls: nowhere is no folder of runs"),
     ("runs runs/many", "ls: one folder at a time, not 2"),
     ("--export runs.xlsx", "--export: runs.xlsx: a table is written as .csv or .parquet"),
-    ("--export runs/many/a1/result.json/x.csv", "cannot write runs/many/a1/result.json: "),
+    ("--export runs/many/a1/result.json/x.csv", "cannot read or write runs/many/a1/result.json: "),
 ]
 
 

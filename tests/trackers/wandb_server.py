@@ -1,7 +1,7 @@
-"""A stand-in for W&B's server, on loopback: the one thing about a sweep that cannot be real here.
+"""A stand-in for W&B's server, on loopback: the one thing about a sweep, or a run online, that cannot be real here.
 
 It answers the GraphQL calls that the real client's `wandb sweep` and `wandb agent` make, and hands out the points of a
-grid. It stores no run: the runs under its agents are offline.
+grid. Of a run it stores the history, as the client sends it: rows from a line on, which replace those that were there.
 """
 
 import itertools
@@ -38,6 +38,7 @@ class Sweeps:
         self.points: Iterator[dict[str, Any]] = iter(())
         self.given: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.histories: dict[str, list[list[dict[str, Any]]]] = {}  # of a run, each from its first line
         self._lock = threading.Lock()
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +69,40 @@ class Sweeps:
         commands = [] if busy else [self._next()]
         return {"agentHeartbeat": {"agent": {"id": "agent-1"}, "commands": json.dumps(commands)}}
 
+    def on_RunResumeStatus(self, variables: dict[str, Any]) -> dict[str, Any]:
+        lines = [json.dumps(row) for row in self.histories.get(variables["name"], [[]])[-1]]
+        bucket = {
+            "id": "run-1",
+            "name": variables["name"],
+            "summaryMetrics": (lines or ["{}"])[-1],
+            "displayName": "",
+            "historyLineCount": len(lines),
+            "historyTail": json.dumps(lines[-1:]),
+            "logLineCount": 0,
+            "eventsLineCount": 0,
+            "eventsTail": "[]",
+            "config": "{}",
+            "tags": [],
+            "wandbConfig": '{"t": 1}',
+        }
+        return {"model": {**PROJECT, "bucket": bucket if lines else None}}
+
+    def on_UpsertBucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        bucket = {"id": "run-1", "name": variables["name"], "displayName": "", "config": "{}", "project": PROJECT}
+        return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def on_CreateRunFiles(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"createRunFiles": {"runID": "run-1", "uploadHeaders": [], "files": []}}
+
+    def store(self, run: str, files: dict[str, Any]) -> None:
+        """What the client has sent of a run's files."""
+        part = files.get("wandb-history.jsonl")
+        if part:
+            histories = self.histories.setdefault(run, [])
+            if part["offset"] == 0:
+                histories.append([])
+            histories[-1][part["offset"] :] = map(json.loads, part["content"])
+
     def _next(self) -> dict[str, Any]:
         with self._lock:
             point = next(self.points, None)
@@ -87,6 +122,10 @@ def serving() -> Iterator[tuple[str, Sweeps]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path.endswith("/file_stream"):
+                sweeps.store(self.path.split("/")[-2], asked.get("files") or {})
+                self._send({})
+                return
             try:
                 name = asked.get("operationName") or asked["query"].split("(")[0].split("{")[0].split()[-1]
                 content: dict[str, Any] = {"data": sweeps.answer(name, asked.get("variables") or {})}

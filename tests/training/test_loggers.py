@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from small_runs import TINY, UNENDING, finish, start
+from trackers.wandb_server import serving
 
 from vae_lab import compose, train
 from vae_lab.cli import main
@@ -282,6 +283,35 @@ def test_killed_and_gone_on_with_wandb_has_every_value_once_under_one_id(tmp_pat
     assert {about["run_id"] for about in records(path, "run")} == {f"solo-{path.name}"}
     check_same(wandb_series(path), history(path))
     assert [end["exit_code"] for end in records(path, "exit")][-1] == 0
+
+
+ONE_AFTER_ANOTHER = """\
+import pathlib, sys
+from vae_lab.cli import main
+
+for words in ([], ["rerun=true"], ["go on"]):
+    if words == ["go on"]:
+        words = next(pathlib.Path().glob("runs/solo/*/result.json")).unlink() or []
+    try:
+        main([*sys.argv[1:], *words])
+    except SystemExit as end:
+        assert end.code == 0
+"""
+
+
+@pytest.mark.slow
+def test_a_rerun_online_takes_the_place_of_what_was_there_and_a_run_that_goes_on_goes_on(tmp_path: Path) -> None:
+    with serving() as (address, server):
+        environment = os.environ | {"WANDB_MODE": "online", "WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40}
+        command = [sys.executable, "-c", ONE_AFTER_ANOTHER, "train", *TINY, "logger=wandb"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    (found,) = find_runs(tmp_path / "runs")
+    first, again = server.histories[f"solo-{found.path.name}"]  # which the third attempt goes on with
+    steps = {name: [step for step, _ in points] for name, points in history(found.path).items()}
+    for rows in (first, again):
+        assert {name: [row["_step"] for row in rows if name in row] for name in steps} == steps
+    assert server.asked.count("RunResumeStatus") == 1
 
 
 @pytest.mark.slow

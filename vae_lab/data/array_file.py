@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from vae_lab.data.dataset import DataError
-from vae_lab.data.files import line
+from vae_lab.errors import first_line
 
 BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -63,7 +63,7 @@ class ArrayFile:
         try:
             yield
         except BROKEN as error:
-            fault = f"{self.path} is not a whole .npy or .npz file ({line(error)})"
+            fault = f"{self.path} is not a whole .npy or .npz file ({first_line(error)})"
             raise DataError(f"{fault}: {self.advice}") from None
 
 

@@ -21,8 +21,3 @@ def _hash(path: Path, version: tuple[int, int] | None, content: Content) -> str:
     for part in content(path):
         digest.update(part)
     return digest.hexdigest()
-
-
-def line(error: Exception) -> str:
-    """The first line of an error's text, or its name."""
-    return (str(error) or type(error).__name__).splitlines()[0]

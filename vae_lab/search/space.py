@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 
 from vae_lab.config import parse_overrides
-from vae_lab.errors import RequestError, nearest
+from vae_lab.errors import RequestError, first_line, nearest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -99,7 +99,7 @@ def _dimension(override: Override) -> Dimension:
     try:
         texts = tuple(dict.fromkeys(override.sweep_string_iterator()))
     except HydraException as error:
-        raise RequestError(f"{written}: {str(error).splitlines()[0]}") from error
+        raise RequestError(f"{written}: {first_line(error)}") from error
     if not texts:
         raise RequestError(f"{written}: no values")
     if isinstance(sweep, RangeSweep):

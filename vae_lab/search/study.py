@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from vae_lab.claim import claim, is_claimed
 from vae_lab.distributions import stream_seed
-from vae_lab.errors import RequestError, RunFailed
+from vae_lab.errors import RequestError, RunFailed, first_line
 from vae_lab.grid import stamp
 from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
 from vae_lab.search.space import Dimension
@@ -41,8 +41,7 @@ def storage_at(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.RDBStorage(url)
     except Exception as error:  # each database's driver has its own
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"hydra.sweeper.storage: {first}") from error
+        raise RequestError(f"hydra.sweeper.storage: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
+from vae_lab.errors import first_line
+
 
 class DamagedCheckpoint(Exception):
     """A checkpoint whose bytes are not those that were written."""
@@ -47,6 +49,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError) as error:
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
     except Exception as error:  # what torch's unpickler raises has no common base
-        what = str(error).partition("\n")[0]
-        raise DamagedCheckpoint(f"{path} is no checkpoint of plain tensors and dicts: {what}") from error
+        raise DamagedCheckpoint(f"{path} is no checkpoint of plain tensors and dicts: {first_line(error)}") from error
     raise DamagedCheckpoint(f"{path} is damaged: the checksum of {damaged} does not match")

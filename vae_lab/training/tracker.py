@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from pytorch_lightning.loggers.logger import Logger
 
+from vae_lab.errors import typed_line
+
 Row = tuple[int, int, str, float]  # step, epoch, name, value: a row of metrics.csv
 
 
@@ -122,5 +124,4 @@ class Tracker(Logger):
 
 def told(name: str, error: Exception) -> str:
     """The one line for a tracker that failed."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"warning: {name} failed ({type(error).__name__}: {first}); the run goes on, and its own files have it all"
+    return f"warning: {name} failed ({typed_line(error)}); the run goes on, and its own files have it all"

@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ class WandbRun:
     """A W&B run whose step is the lab's: the number of updates.
 
     A run that goes on keeps its id. Online the server knows where it stands; offline W&B begins a second folder with the
-    same id, and what the first one holds is read from it.
+    same id, and what the first one holds is read from it. A run that begins anew, such as one with `rerun=true`, has no
+    such folder: W&B begins anew too, in the place of what it has under that id.
 
     Arguments:
         run_dir: the run's directory; W&B writes into its folder `wandb`.
@@ -37,17 +38,17 @@ class WandbRun:
     def begin(self) -> Mapping[str, int]:
         swept = "WANDB_SWEEP_ID" in os.environ
         run_id = os.environ.get("WANDB_RUN_ID", self._id) if swept else self._id
-        held = last_steps(self._dir, run_id)
+        before = list(self._dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"))
         self._run = wandb.init(
             **self._about,
             id=None if swept else run_id,
-            resume=None if swept else "allow",
+            resume="allow" if before and not swept else None,
             dir=self._dir,  # absolute: W&B's own process may have another working directory
             reinit="create_new",  # never the run that a person has open, nor a job's that came before
             settings=wandb.Settings(console="off"),  # what a run says is in run.log
         )
         if self._run.offline:
-            return held
+            return last_steps(before)
         return defaultdict(lambda: self._run.starting_step - 1) if self._run.resumed else {}
 
     def write(self, metrics: dict[str, float], step: int) -> None:
@@ -79,11 +80,11 @@ class WandbRun:
         return f"wandb sync {folder}" if offline else None
 
 
-def last_steps(run_dir: Path, run_id: str) -> dict[str, int]:
+def last_steps(files: Iterable[Path]) -> dict[str, int]:
     """The last step of each series in the files that attempts before this one have left. (W&B writes them every few
     seconds, so a killed run has lost some.)"""
     found: dict[str, int] = {}
-    for file in run_dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"):
+    for file in files:
         for record in records(file):
             if record["type"] == "history":
                 item = record["history"]["item"]
