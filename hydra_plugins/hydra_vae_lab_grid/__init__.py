@@ -1,6 +1,5 @@
 """The sweeper of the lab's own grids, where Hydra looks for plugins. Every Hydra application in the environment imports
-this file, so that it imports nothing heavy. It is an option while a grid is handed over, and not
-for a person to choose."""
+this file, so that it imports nothing heavy. It is an option while a grid is handed over, and not for a person to choose."""
 
 from collections.abc import Sequence
 from dataclasses import replace

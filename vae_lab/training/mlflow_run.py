@@ -20,7 +20,7 @@ SIGNATURE = "vae_lab.signature"
 def _shown(address: str | None) -> str | None:
     """A server's address without the name and the password in it: MLflow shows it in its errors, which `run.log` keeps. It
     reads the two from variables of their own."""
-    server = re.fullmatch(r"(https?://)([^/?#]*):([^/?#]*)@(.*)", address or "")
+    server = re.fullmatch(r"(https?://)([^:/?#]+):([^/?#]*)@(.*)", address or "")
     if server is None:
         return address
     scheme, name, password, rest = server.groups()
