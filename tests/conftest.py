@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import STUDY, Lab, Said, write_study
+from small_runs import STARTED, STUDY, Lab, Said, end_started, write_study
 
 from vae_lab import cli
 
@@ -18,10 +18,18 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No tracker reaches out, and nothing is written beside the tests."""
+def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tracker reaches out."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left() -> Iterator[None]:
+    """Ends what a test has started and, since it failed, not waited for."""
+    before = len(STARTED)
+    yield
+    end_started(before)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A run and a study small enough to be made many times, and the command line as a process of its own."""
 
+import contextlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -75,7 +77,7 @@ ELSEWHERE = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", 
 
 def start(folder: Path, *words: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
     """`vae-lab WORDS` as a process, the leader of its own session."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*before, sys.executable, "-m", "vae_lab", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -84,6 +86,21 @@ def start(folder: Path, *words: str, before: Sequence[str] = (), **environment: 
         start_new_session=True,
         env=os.environ | environment,
     )
+    STARTED.append(process)
+    return process
+
+
+STARTED: list[subprocess.Popen[str]] = []
+
+
+def end_started(first: int = 0) -> None:
+    """Kills what is left of the process groups that were started, from the n-th on, and forgets them."""
+    for process in STARTED[first:]:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    del STARTED[first:]
 
 
 def finish(process: subprocess.Popen[str]) -> Said:

@@ -9,11 +9,11 @@ from typing import Any
 import joblib
 import yaml
 
+from vae_lab.amounts import counted, duration
 from vae_lab.config import composer, expand, parse_overrides
 from vae_lab.errors import RequestError
 from vae_lab.fitting import built
 from vae_lab.grid import Task
-from vae_lab.progress import duration
 from vae_lab.request import Requests
 from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
@@ -98,7 +98,7 @@ def described(cells: list[Cell]) -> list[str]:
         size = f"{cell.task.request.parameters:,} parameters"
         lines.append(f"{cell.directory.signature}  {cell.directory.state():9}  {cell.point.name}  {over}  {size}")
     done = sum(cell.directory.state() == "completed" for cell in cells)
-    return [*lines, f"{len(cells)} cell{'s' * (len(cells) != 1)}, {done} done{_estimate(cells)}"]
+    return [*lines, f"{counted(len(cells), 'cell')}, {done} done{_estimate(cells)}"]
 
 
 def _estimate(cells: list[Cell]) -> str:

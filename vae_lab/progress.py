@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae_lab.amounts import duration
 from vae_lab.store import RESULT, Damaged, found_at, read_json, to_json, write_atomically
 
 _LAUNCH = ".launch.json"
@@ -52,8 +53,3 @@ def _ended_since(result: Path, started: float) -> bool:
 
 def _left(seconds: float) -> str:
     return f", {duration(seconds)} left" if seconds > 0 else ""
-
-
-def duration(seconds: float) -> str:
-    """In minutes, or in seconds where that is short."""
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -40,13 +40,17 @@ class Other:
     def __init__(self, rank: int, size: int, directory: Path, store: Path, resume: bool) -> None:
         self.name = f"process {rank} of {size}"
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process is)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vae_lab.other_rank"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vae_lab.other_rank"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        except OSError:
+            self._said.close()
+            raise
         job = {"rank": rank, "size": size, "directory": str(directory), "store": str(store), "resume": resume}
         self._put(json.dumps(job))
 
@@ -97,9 +101,10 @@ def together(asked: Request, resume: bool) -> Iterator[Alone]:
         return
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         store = Path(folder, "store")
-        others = [Other(rank, size, asked.directory.path, store, resume) for rank in range(1, size)]
-        for other in others:
-            stack.callback(other.end)
+        others: list[Other] = []
+        for rank in range(1, size):
+            others.append(Other(rank, size, asked.directory.path, store, resume))
+            stack.callback(others[-1].end)
         for other in others:
             other.wait_until_ready()
         with _watched(others), joined(store, 0, size, device_of(trainer["accelerator"])) as ranks:

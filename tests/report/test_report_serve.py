@@ -4,6 +4,7 @@ import http.client
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from small_runs import start
 from synthetic_study import Truth, write_run, write_study
 
 from vae_lab import cli
+from vae_lab.claim import claim
+from vae_lab.report import serve
 
 
 class Address:
@@ -114,6 +117,43 @@ def test_it_is_made_anew_when_a_result_changes(served: Address, folder: Path) ->
         assert time.monotonic() < ends, "the table stayed as it was"
         time.sleep(0.2)
     assert b"123.5" in served.get("/")[2]
+
+
+def test_a_folder_is_not_searched_for_every_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Path] = []
+    look = serve._stamp
+    monkeypatch.setattr(serve, "_stamp", lambda folder: looks.append(folder) or look(folder))
+    report, before = serve.Served(folder), time.monotonic()
+    for _ in range(30):
+        report.report()
+    assert len(looks) <= 1 + (time.monotonic() - before) / serve.LOOK
+
+
+def test_a_study_that_stops_and_writes_nothing_is_not_shown_as_running(tmp_path: Path) -> None:
+    """As one that was killed, or a failed run that was given up again."""
+    served = serve.Served(write_study(tmp_path, {"vanilla": [Truth(1.7)]}))
+    failed = write_run(tmp_path, "vanilla", 0, Truth(1.7), status="failed", metrics={}, error="RuntimeError: boom")
+    with claim(failed):
+        assert served.report().live
+    ends = time.monotonic() + 60
+    while served.report().live:
+        assert time.monotonic() < ends, "the page stayed as it was"
+        time.sleep(0.2)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """By those that they lie in; a name may have any letters, and a folder that is given twice is there once."""
+    places = [tmp_path / name for name in ("here/study", "there/study", "a b/100% é")]
+    for i, place in enumerate(places):
+        write_study(place, {"vanilla": [Truth(1.7)]}, seeds=2, question=f"the question {i}?")
+    with serve.Server([*places, places[0] / "."], port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = Address(server.port)
+        links = re.findall('href="(.*?)"', address.get("/")[2].decode())
+        assert links == ["/here/study/", "/there/study/", "/a%20b/100%25%20%C3%A9/"]
+        for i, link in enumerate(links):
+            assert f"the question {i}?".encode() in address.get(link)[2]
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

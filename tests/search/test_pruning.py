@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import optuna
@@ -112,6 +113,21 @@ def test_a_cut_run_is_resumable_and_ends_as_an_uncut_one(tmp_path: Path) -> None
     assert result["timing"]["steps_run"] == 12  # nothing was repeated
     assert second.told == dict(enumerate(seen(whole.directory).values()))  # what came before the cut, too
     assert wanted.directory.history() == whole.directory.history()
+
+
+def test_the_history_is_read_once(tmp_path: Path) -> None:
+    """It grows with every validation: to read all of it at each would cost more and more."""
+    wanted, reads = asked(tmp_path, "trainer.max_steps=40"), 0
+
+    def history() -> Iterable[tuple[int, int, str, float]]:
+        nonlocal reads
+        reads += 1
+        return wanted.directory.history()
+
+    told = Stern()
+    execute(dataclasses.replace(wanted, callbacks=(Pruning(told, history),)), progress=False)
+    assert told.told == dict(enumerate(seen(wanted.directory).values()))
+    assert (len(told.told), reads) == (10, 1)
 
 
 def test_a_search_that_minimises_is_told_minus_the_elbo(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_killed_worker_s_trial_is_tried_again(search: Search, trials: Trials, 
 
     said = search(*LONG, LR, of(1), "rerun=true")
     assert (said.code, said.err) == (0, "")
-    assert "search quest: 1 completed of 1 trials" in said.out
+    assert "search quest: 1 completed of 1 trial" in said.out
     old, again = trials()
     assert (old.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert again.params == old.params == dead.params

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vae_lab.cli.words import counted
+from vae_lab.amounts import counted
 from vae_lab.errors import RequestError, listed, nearest
 
 FLAGS = {

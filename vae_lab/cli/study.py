@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from vae_lab.amounts import counted
 from vae_lab.cli.runs import report
 from vae_lab.cli.train import RETRY, multirun, summarise
-from vae_lab.cli.words import counted, only_shows, warn, without_flag
+from vae_lab.cli.words import only_shows, warn, without_flag
 
 DRY = "--dry-run"
 

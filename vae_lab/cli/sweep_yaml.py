@@ -1,8 +1,12 @@
 """`vae-lab sweep-yaml`: a study as a W&B sweep, whose agents each run one `vae-lab train` after another."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vae_lab.cli.words import counted, only_shows, warn
+from vae_lab.amounts import counted
+from vae_lab.cli.words import only_shows, warn
+
+if TYPE_CHECKING:
+    from vae_lab.study import Study
 
 SWEEP = "sweep.yaml"
 MODE = (
@@ -11,8 +15,28 @@ MODE = (
 
 
 def sweep_yaml(argv: list[str]) -> int:
+    """Writes the sweep file of a study into the study's folder, and says what to type next."""
     import yaml
 
+    from vae_lab import study as studies
+
+    name, overrides, config_dir = _asked(argv)
+    chosen = studies.read_study(name, config_dir)
+    words = chosen.command(overrides)
+
+    from vae_lab import plan
+    from vae_lab.store import write_atomically
+
+    cells = plan.plan(chosen, overrides, config_dir)
+    warn(cell.task.request for cell in cells)
+    file = plan.write_plan(chosen, cells, words) / SWEEP
+    write_atomically(file, yaml.safe_dump(_sweep(chosen, words, config_dir), sort_keys=False, width=120))
+    print(f"{file}  {counted(len(cells), 'run')}\nwandb sweep {file}\nwandb agent SWEEP_ID")
+    return 0
+
+
+def _asked(argv: list[str]) -> tuple[str, list[str], str | None]:
+    """The study, what a person overrides, and the folder of their options."""
     from vae_lab import config
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
@@ -27,19 +51,15 @@ def sweep_yaml(argv: list[str]) -> int:
         if override.key_or_group.startswith(("hydra", "logger", "optimized_metric")):
             reason = "an agent's job is one run, tracked by W&B and compared by val/elbo"
             raise RequestError(f"sweep-yaml: {override.input_line}: not to be set here: {reason}")
-    chosen = studies.read_study(name, asked.config_dir)
-    words = chosen.command(overrides)
+    return name, overrides, asked.config_dir
 
-    from vae_lab import plan
-    from vae_lab.store import write_atomically
 
-    cells = plan.plan(chosen, overrides, asked.config_dir)
-    warn(cell.task.request for cell in cells)
-    crossed = {"arm", *chosen.over}
-    parameters, fixed = _parameters(words, crossed)
-    flags = ["--config-dir", asked.config_dir] if asked.config_dir else []
-    sweep = {
-        "name": name,
+def _sweep(chosen: "Study", words: list[str], config_dir: str | None) -> dict[str, Any]:
+    """The content of the sweep file."""
+    parameters, fixed = _parameters(words, {"arm", *chosen.over})
+    flags = ["--config-dir", config_dir] if config_dir else []
+    return {
+        "name": chosen.name,
         "description": str(chosen.content["study"].get("question", "")),
         "project": "vae_lab",
         "program": "vae-lab",
@@ -48,10 +68,6 @@ def sweep_yaml(argv: list[str]) -> int:
         "metric": {"name": "val/elbo", "goal": "maximize"},
         "parameters": parameters,
     }
-    file = plan.write_plan(chosen, cells, words) / SWEEP
-    write_atomically(file, yaml.safe_dump(sweep, sort_keys=False, width=120))
-    print(f"{file}  {counted(len(cells), 'run')}\nwandb sweep {file}\nwandb agent SWEEP_ID")
-    return 0
 
 
 def _parameters(words: list[str], crossed: set[str]) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import Any
 
-from vae_lab.cli.words import counted, figures_of, only_shows, print_table, say_error, warn, without_flag
+from vae_lab.amounts import counted
+from vae_lab.cli.words import figures_of, only_shows, print_table, say_error, warn, without_flag
 
 RETRY = "--retry-failed"
 _PARENT = "VAE_LAB_PARENT"
@@ -250,5 +251,8 @@ def summarise(tasks: list[Any]) -> bool:
         print(f"{len(failed)} of {counted(len(states), 'run')} failed; {RETRY} tries them again", file=sys.stderr)
     missing = sum(state not in ("completed", "failed") for state in states.values())
     if missing:
-        print(f"{missing} of {len(states)} runs did not end; the same command goes on from here", file=sys.stderr)
+        print(
+            f"{missing} of {counted(len(states), 'run')} did not end; the same command goes on from here",
+            file=sys.stderr,
+        )
     return any(state != "completed" for state in states.values())

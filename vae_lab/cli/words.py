@@ -20,10 +20,6 @@ def warn(requests: Iterable[Any]) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def counted(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"
-
-
 def figures_of(result: dict[str, Any]) -> str:
     metrics, timing = result["metrics"], result["timing"]
     seconds = timing["seconds_fit"] + timing["seconds_evaluate"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from vae_lab.amounts import counted
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import RISE
-from vae_lab.report.words import several
 from vae_lab.settings import flatten
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
@@ -46,13 +46,13 @@ def name_of(row: Row) -> str:
 
 def _missing(study: Study) -> Iterator[str]:
     if study.missing:
-        yield f"{several(len(study.missing), 'run')} of {len(study.rows)} gave no numbers and are listed as failures."
+        yield f"{counted(len(study.missing), 'run')} of {len(study.rows)} gave no numbers and are listed as failures."
 
 
 def _pruned(study: Study) -> Iterator[str]:
     pruned = sum(row.is_pruned for row in study.rows)
     if pruned:
-        yield f"{several(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
+        yield f"{counted(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
 
 
 def _numberless(study: Study) -> Iterator[str]:
@@ -75,17 +75,17 @@ def _unfinished(study: Study) -> Iterator[str]:
     if rising := [name for name, trend in judged if trend.is_rising]:
         yield (
             f"Not converged: val/elbo still rose by more than {RISE} nats over the last fifth of training in "
-            f"{several(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
+            f"{counted(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
         )
     if falling := [name for name, trend in judged if trend.is_falling]:
         yield (
             f"Not converged: val/elbo still fell by more than {RISE} nats over the last fifth of training in "
-            f"{several(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
+            f"{counted(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
             "More training would change what is shown."
         )
     unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
     if unjudged:
-        yield f"{several(len(unjudged), 'run')} logged too few validations to judge whether training had converged."
+        yield f"{counted(len(unjudged), 'run')} logged too few validations to judge whether training had converged."
 
 
 def _some(names: list[str], most: int = 6) -> str:
@@ -100,7 +100,7 @@ def _differ(study: Study, what: Callable[[Row], str]) -> str:
             groups.setdefault(what(row), []).append(name_of(row))
     fewest = min(groups.values(), key=len, default=[])
     told = [
-        f"{value} ({several(len(names), 'run')}{f': {_some(names)}' if names is fewest else ''})"
+        f"{value} ({counted(len(names), 'run')}{f': {_some(names)}' if names is fewest else ''})"
         for value, names in groups.items()
     ]
     return "; ".join(told) if len(groups) > 1 else ""

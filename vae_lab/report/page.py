@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from vae_lab.amounts import counted, duration
 from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.embed import embed, to_script
@@ -60,7 +61,7 @@ def _template() -> Template:
         "unbroken": _unbroken,
         "cap": _cap,
         "strength": words.strength,
-        "duration": words.duration,
+        "duration": duration,
         "name": name_of,
     }
     return jinja.get_template("page.html.j2")
@@ -68,49 +69,66 @@ def _template() -> Template:
 
 def render(report: "Report") -> str:
     """The whole page as text; the same bytes for the same runs."""
-    study = report.study
-    shown = Shown(study, report.comparisons)
-    data = embed(shown, report.live)
-    missing = [row for row in study.missing if not (report.live and row.status in ("new", "running"))]
-    charted = bool(data["runs"]["cell"] or report.live)
+    shown = Shown(report.study, report.comparisons)
+    return _template().render(**_parts(), **_said(report, shown), **_drawn(report, shown))
+
+
+def _parts() -> dict[str, Any]:
+    """What is the same on every page."""
     scripts = [drawing_library(), *((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
-    return _template().render(
-        study=study,
-        live=report.live,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        scripts=[Markup(script) for script in scripts],
-        hashes=[_hash(script) for script in scripts],
-        data=Markup(to_script(data)),
-        shown=shown,
-        cells_shown=_Identical(shown.cells),
-        charted=charted,
-        front=[shown.cells[i].label for i in data["front"]],
-        axes=len(data["search"]["axes"]),
-        lines_drawn=len(data["search"]["runs"]),
-        missing=missing[:RUNS],
-        skipped=_skipped(charted, report.live is not None, data, missing),
-        verdict=report.verdict,
-        notes=[*report.notes, *shown.left_out],
-        lines=list(_lines(shown, report.comparisons)),
-        claims=count_claims(study) if report.comparisons else 0,
-        any_elbo=any(c.measure == "ELBO" for c in report.comparisons),
-        pictures=pictures(shown.arms),
-        headings=PICTURES,
-        largest=LARGEST // 1000,
-        predictions=predictions(study),
-        published=published(study),
-        run_metrics=RUN_METRICS,
-        made=_made(study),
-        several=words.several,
-        where=lambda row: _relative(study, row),
-        constants={
+    return {
+        "style": Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        "scripts": [Markup(script) for script in scripts],
+        "hashes": [_hash(script) for script in scripts],
+        "headings": PICTURES,
+        "largest": LARGEST // 1000,
+        "run_metrics": RUN_METRICS,
+        "counted": counted,
+        "constants": {
             "level": LEVEL,
             "rise": RISE,
             "fewest": FEWEST_VALIDATIONS,
             "bootstrap": BOOTSTRAP_FROM,
             "most": ITEMS,
         },
-    )
+    }
+
+
+def _said(report: "Report", shown: Shown) -> dict[str, Any]:
+    """What the page says in words and tables."""
+    study = report.study
+    return {
+        "study": study,
+        "live": report.live,
+        "shown": shown,
+        "verdict": report.verdict,
+        "notes": [*report.notes, *shown.left_out],
+        "lines": list(_lines(shown, report.comparisons)),
+        "claims": count_claims(study) if report.comparisons else 0,
+        "any_elbo": any(c.measure == "ELBO" for c in report.comparisons),
+        "pictures": pictures(shown.arms),
+        "predictions": predictions(study),
+        "published": published(study),
+        "made": _made(study),
+        "where": lambda row: _relative(study, row),
+    }
+
+
+def _drawn(report: "Report", shown: Shown) -> dict[str, Any]:
+    """What the charts draw, and which parts of the page there are."""
+    data = embed(shown, report.live)
+    missing = [row for row in report.study.missing if not (report.live and row.status in ("new", "running"))]
+    charted = bool(data["runs"]["cell"] or report.live)
+    return {
+        "data": Markup(to_script(data)),
+        "cells_shown": _Identical(shown.cells),
+        "charted": charted,
+        "front": [shown.cells[i].label for i in data["front"]],
+        "axes": len(data["search"]["axes"]),
+        "lines_drawn": len(data["search"]["runs"]),
+        "missing": missing[:RUNS],
+        "skipped": _skipped(charted, report.live is not None, data, missing),
+    }
 
 
 class _Identical:

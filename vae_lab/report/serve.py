@@ -3,15 +3,18 @@
 import contextlib
 import getpass
 import html
+import itertools
+import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from vae_lab import store
 from vae_lab.errors import RequestError
@@ -20,13 +23,15 @@ from vae_lab.report.live import PAUSE, SHARE, build_live
 from vae_lab.report.reading import Known
 
 LOOPBACK, PORT = "127.0.0.1", 8765
+LOOK = 1.0  # seconds between two looks at a folder, at least: one at thousands of runs takes a part of a second
+READ = frozenset({store.PLAN, store.RESULT, store.HISTORY, store.CONFIG, ".launch.json"})
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 FIGURE = re.compile(r"[\w.-]+/figures/[\w-]+\.png")
 HTML, CSV, PNG = "text/html; charset=utf-8", "text/csv; charset=utf-8", "image/png"
 
 
 class Served:
-    """A folder's report, as fresh as its files, but not made more often than its cost allows."""
+    """A folder's report, as fresh as its files, but neither made nor compared with them more often than that costs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,47 +44,60 @@ class Served:
     def report(self) -> Report:
         """Errors: `RequestError` where no report can be made."""
         with self._lock:
-            stamp = _stamp(self.folder)
-            if self._report is None or (stamp != self._stamp and time.monotonic() >= self._not_before):
-                self._make(stamp)
-            assert self._report is not None
+            if self._report is None or time.monotonic() >= self._not_before:
+                before = time.thread_time()
+                self._report = self._renewed()
+                self._not_before = time.monotonic() + max(LOOK, (time.thread_time() - before) / (5 * SHARE))
             return self._report
 
-    def _make(self, stamp: object) -> None:
-        before = time.thread_time()
+    def _renewed(self) -> Report:
+        stamp = _stamp(self.folder)
+        if (
+            self._report is not None and stamp == self._stamp and not self._report.live
+        ):  # a run may stop without a trace
+            return self._report
         made, self._known = build_live(self.folder, self._known, PAUSE)
         is_running = any(row.status == "running" for row in made.study.rows)
-        self._report = made if is_running else Report(made.study)
-        self._report.html  # noqa: B018  (made while the lock is held)
+        report = made if is_running else Report(made.study)
+        report.html  # noqa: B018  (made while the lock is held)
         self._stamp = stamp
-        self._not_before = time.monotonic() + (time.thread_time() - before) / (5 * SHARE)
+        return report
 
 
 def _stamp(folder: Path) -> list[tuple[str, int, int]]:
     """What changes whenever a file does that the report reads."""
-    names = (store.PLAN, ".launch.json", f"**/{store.RESULT}", f"**/{store.HISTORY}", f"**/{store.CONFIG}")
     stamps = []
-    for file in sorted(file for name in names for file in folder.glob(name)):
-        with contextlib.suppress(OSError):  # it went while we looked
-            found = file.stat()
-            stamps.append((str(file), found.st_mtime_ns, found.st_size))
-    return stamps
+    for place, _, names in os.walk(folder):
+        for name in READ.intersection(names):
+            with contextlib.suppress(OSError):  # it went while we looked
+                found = os.stat(file := os.path.join(place, name))
+                stamps.append((file, found.st_mtime_ns, found.st_size))
+    return sorted(stamps)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the reports of folders: one at `/`, or several each at `/NAME/` with a list of them at `/`."""
+    """Serves the reports of folders: one at `/`, or several each at `/NAME/` with a list of them at `/`. The name is the
+    folder's, after as many of those that it lies in as tell it from the others."""
 
     daemon_threads = True
 
     def __init__(self, folders: list[Path], host: str = LOOPBACK, port: int = PORT) -> None:
-        names = {"": folders[0]} if len(folders) == 1 else {f"{folder.name}/": folder for folder in folders}
-        self.served: Mapping[str, Served] = {name: Served(folder) for name, folder in names.items()}
+        self.served: Mapping[str, Served] = {name: Served(folder) for name, folder in _names(folders).items()}
         self.is_local = host in (LOOPBACK, "localhost")
         super().__init__((host, port), _Handler)
 
     @property
     def port(self) -> int:
         return int(self.server_address[1])
+
+
+def _names(folders: Iterable[Path]) -> dict[str, Path]:
+    """Where each folder's report is; a folder that is given twice is there once."""
+    once = {folder.resolve(): folder for folder in folders}
+    if len(once) == 1:
+        return dict(zip([""], once.values(), strict=True))
+    length = next(n for n in itertools.count(1) if len({full.parts[-n:] for full in once}) == len(once))
+    return {"/".join(full.parts[-length:]).lstrip("/") + "/": folder for full, folder in once.items()}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -102,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
         if self.server.is_local and host not in LOCAL_NAMES:  # a foreign page that gave its own name this address
             return HTTPStatus.FORBIDDEN, "text/plain", b"this server answers to localhost only\n"
-        path = self.path.partition("?")[0].lstrip("/")
+        path = unquote(self.path.partition("?")[0]).lstrip("/")
         if not path and "" not in self.server.served:
             return HTTPStatus.OK, HTML, self._list().encode()
         for name, served in self.server.served.items():
@@ -115,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self) -> str:
         links = "".join(
-            f'<li><a href="/{html.escape(name)}">{html.escape(name)}</a></li>' for name in self.server.served
+            f'<li><a href="/{html.escape(quote(name))}">{html.escape(name)}</a></li>' for name in self.server.served
         )
         return f'<!DOCTYPE html><html lang="en"><title>reports</title><h1>Reports</h1><ul>{links}</ul></html>'
 

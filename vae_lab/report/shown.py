@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from vae_lab.amounts import counted
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.verdict import Comparison
-from vae_lab.report.words import several
 
 ARMS, CELLS, RUNS = 100, 300, 1000
 PAIRED_ARMS = 60  # every pair of them is compared: 1770 pairs
@@ -71,7 +71,7 @@ class Shown:
             ("run", len(self.rows), len(self.study.rows), "in the table of runs"),
         )
         return [
-            f"Shown: {shown} of {several(all_, noun)} ({how}); results.csv has every run."
+            f"Shown: {shown} of {counted(all_, noun)} ({how}); results.csv has every run."
             for noun, shown, all_, how in found
             if shown < all_
         ]

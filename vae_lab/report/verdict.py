@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vae_lab.amounts import counted
 from vae_lab.report.cells import Arm, Cell, Study
 from vae_lab.report.statistics import LEVEL, Difference, Summary, paired_difference
-from vae_lab.report.words import interval, number, several
+from vae_lab.report.words import interval, number
 
 NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
 QUESTIONS = 3  # rate, and the cost in NLL or in ELBO: the differences themselves decide which of the two is told
@@ -128,7 +129,7 @@ def _agreement(study: Study) -> Statement | None:
         return None
     worst = max(rows, key=lambda row: abs(row["difference"]))
     return Statement(
-        f"Over {several(len(rows), 'predicted figure')}, measured and predicted differ by at most "
+        f"Over {counted(len(rows), 'predicted figure')}, measured and predicted differ by at most "
         f"{number(abs(worst['difference']), 3)} ({worst['label']}, {worst['metric']}: predicted "
         f"{number(worst['value'], 3)}, measured {number(worst['measured'].mean, 3)}, n={worst['measured'].n})."
     )

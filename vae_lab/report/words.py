@@ -32,18 +32,6 @@ def strength(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-def several(count: int, noun: str) -> str:
-    """A count with its noun: `1 run`, `3 runs`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: `48 s`, `3.5 min`, `2.1 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def first_line(text: str | None) -> str:
     """The first line of an error that says anything."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]

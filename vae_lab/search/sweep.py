@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vae_lab.amounts import counted
 from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.grid import forget_before, handed_out, stamp
@@ -143,7 +144,9 @@ class Told:
         numbers = [
             f"{states.count(TrialState[state])} {word}" for state, word in names.items() if TrialState[state] in states
         ]
-        print(f"search {search.settings.study_name}: {', '.join(numbers)} of {search.total} trials", flush=True)
+        print(
+            f"search {search.settings.study_name}: {', '.join(numbers)} of {counted(search.total, 'trial')}", flush=True
+        )
         if TrialState.COMPLETE in states:
             self._show_best(search.study.best_trials)
         if failed := [trial for trial in trials if trial.state == TrialState.FAIL]:

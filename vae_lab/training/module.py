@@ -269,11 +269,12 @@ class Training(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         metrics = self._processes.first(self._validated)
-        self.log("val/elbo", metrics["val/elbo"], logger=False, prog_bar=True)
+        self.val_elbo = metrics["val/elbo"]  # in full: what Lightning hands on is rounded to 32 bits
+        self.log("val/elbo", self.val_elbo, logger=False, prog_bar=True)
         self._write(metrics)
         self.inference.validated(self)
         if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled:
-            self._scheduler.step(metrics["val/elbo"])
+            self._scheduler.step(self.val_elbo)
 
     def _validated(self) -> dict[str, float]:
         metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}

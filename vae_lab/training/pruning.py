@@ -30,28 +30,32 @@ class Pruning(Checkpoint):
 
     Arguments:
         judge: who decides. history: the rows (step, epoch, name, value) of `metrics.csv`, from which a resumed run
-            reports what it had seen before it was cut. sign: of what is reported, for a judge to whom less is better.
+            reports what it had seen before it was cut; read once. sign: of what is reported, for a judge to whom less is better.
     """
 
     def __init__(
         self, judge: Judge, history: Callable[[], Iterable[tuple[int, int, str, float]]], sign: float = 1.0
     ) -> None:
         self._judge, self._history, self._sign = judge, history, sign
+        self._seen: list[float] = []
         self._reported = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        since = pl_module.settled_at
+        self._seen = [value for step, _, name, value in self._history() if name == "val/elbo" and step >= since]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
         if not pl_module.settled:
             return
-        seen = [
-            value for step, _, name, value in self._history() if name == "val/elbo" and step >= pl_module.settled_at
-        ]
-        for step in range(self._reported, len(seen)):
-            self._judge.report(self._sign * seen[step], step)
-        self._reported = len(seen)
+        self._seen.append(pl_module.val_elbo)
+        for step in range(self._reported, len(self._seen)):
+            self._judge.report(self._sign * self._seen[step], step)
+        self._reported = len(self._seen)
         if self._judge.should_prune():
             self._save(trainer, pl_module.updates)
-            raise Pruned(f"update {pl_module.updates}, val/elbo {seen[-1]:.2f}")
+            raise Pruned(f"update {pl_module.updates}, val/elbo {self._seen[-1]:.2f}")
 
     def _save(self, trainer: pl.Trainer, updates: int) -> None:
         callbacks: list[Any] = trainer.checkpoint_callbacks

@@ -1,4 +1,5 @@
-"""What every experiment tracker does alike: each value once, also after a kill, and never at the run's cost."""
+"""What every experiment tracker does alike: each value once, also after a kill if it can tell what it holds, and never at
+the run's cost."""
 
 import contextlib
 import itertools
@@ -31,7 +32,11 @@ class Backend(Protocol):
 
 
 class LoggerBackend:
-    """Any logger of Lightning's as a backend: the series, and the test figures at the last step."""
+    """Any logger of Lightning's as a backend: the series, and the test figures at the last step.
+
+    It cannot say what it holds, so that of a run that was cut it is handed everything again, and holds it twice unless its
+    `begin` clears what there is (as that of TensorBoard does) or its store keeps one value a step.
+    """
 
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
@@ -64,7 +69,7 @@ class Tracker(Logger):
 
     `metrics.csv` and `result.json` are the truth, and a tracker is a copy: what it raises is one line of warning, after
     which it is left alone. A run that goes on from a checkpoint first hands over what the tracker has lost, then leaves
-    out what it holds already, so that it has every value once.
+    out what its backend says that it holds already, so that it has every value once.
 
     Arguments:
         backend: where the series go; name: what the person chose, as in `logger=wandb`; say: takes a line for the
