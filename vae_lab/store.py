@@ -114,8 +114,6 @@ class RunDirectory:
 
     def config(self) -> dict[str, Any]:
         """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
-        if not (self.path / CONFIG).exists():
-            return {}
         import yaml  # where it is needed: few runs are without a result
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it

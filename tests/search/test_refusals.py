@@ -1,5 +1,6 @@
 """A mistake in a search is told in one line before the first run."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from small_runs import TINY
+from small_runs import TINY, Lab
 from small_searches import Search
 
 from hydra_plugins.hydra_vae_lab_grid import GridSweeper
@@ -16,7 +17,7 @@ from vae_lab.errors import RequestError
 from vae_lab.options import packaged
 from vae_lab.search.settings import checked, pruner_of, sampler_of
 from vae_lab.search.space import split
-from vae_lab.search.study import open_study, total
+from vae_lab.search.study import note, open_study, total
 
 DIM = "latent_dim=1,2"
 MISTAKES = [
@@ -123,6 +124,48 @@ def test_another_search_of_the_same_name_is_refused(search: Search, in_tmp: Path
     ]:
         with pytest.raises(RequestError, match=re.escape(text)):
             open_study(settings, ["maximize"], folder, identity)
+
+
+def test_a_search_keeps_its_trials_in_one_place(search: Search, in_tmp: Path) -> None:
+    one = [DIM, "hydra.sweeper.n_trials=1"]
+    assert search(*one, "hydra.sweeper.storage=sqlite:///p1.db").code == 0
+    noted = json.loads((in_tmp / "runs/quest/search.json").read_text())
+    assert noted == {"objectives": {"val/elbo": "max"}, "trials": 1, "storage": "sqlite:///p1.db"}
+    said = search(*one)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(
+        "vae-lab: hydra.sweeper.storage: search.journal asked for, and the search in runs/quest keeps"
+    )
+    assert "sqlite:///p1.db" in said.err
+    assert said.err.count("\n") == 1
+    assert not (in_tmp / "runs/quest/search.journal").exists()
+
+
+def test_a_password_is_noted_nowhere(in_tmp: Path) -> None:
+    url = "postgresql://me:secret@host/db?password=secret"
+    settings, _ = checked(node(f"hydra.sweeper.storage='{url}'"), ["val/elbo"])
+    note(settings, {"val/nll": "minimize"}, in_tmp, 3)
+    text = (in_tmp / "search.json").read_text()
+    assert "postgresql://me:***@host/db" in text
+    assert "secret" not in text
+
+
+def test_a_refused_search_leaves_no_folder(search: Search, in_tmp: Path) -> None:
+    said = search("optimizer.lr=interval(0.1,1)", "hydra/sweeper/sampler=brute_force")
+    assert said.code == 2
+    assert "brute_force tries every point; an interval has too many" in said.err
+    assert search(DIM, "hydra.sweeper.storage=nosuch://x").code == 2
+    assert not (in_tmp / "runs").exists()
+
+
+def test_a_search_has_no_study_s_folder(small: Path, lab: Lab) -> None:
+    said = lab("train", "-m", "hydra/sweeper=optuna", "experiment=small", "arm=plain", DIM)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "vae-lab: hydra.sweeper.study_name: small is a study, and runs/small its folder; give the search a name of its own "
+        "(study.name=NAME)\n"
+    )
+    assert not (small / "runs").exists()
 
 
 OPTIONS = sorted(packaged("conf").glob("hydra/sweeper/*/*.yaml"))

@@ -126,7 +126,7 @@ def test_what_a_dead_worker_s_trial_fails_of_is_said(search: Search, in_tmp: Pat
             trial.set_user_attr(key, value)
     said = search(*space, of(3))
     assert said.code == 1
-    told = [line.partition("  ")[0] for line in said.out.splitlines()]
+    told = [line.partition("  ")[0] for line in said.out.splitlines()[1:]]
     assert told[:2] == [
         "[3/3] trial 1: failed: Diverged: at update 3",
         "[3/3] trial 2: failed: its worker died 3 times",

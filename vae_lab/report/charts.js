@@ -258,7 +258,7 @@ const charts = (() => {
     return { width: Math.max(width, axes.length * 90), height: 380, layer: [
       { data: { values: heads.map((row) => ({ ...row, from: 0, to: 1 })) }, mark: { type: "rule", color: GREY }, encoding: { x, y: { ...y, field: "from" }, y2: { field: "to" } } },
       { data: { values: values.filter((row) => row.rank === 1) }, mark: { type: "line", strokeWidth: 0.7, opacity: 0.5, color: MUTED }, encoding: { x, y, detail: { field: "run" } } },
-      { data: { values: values.filter((row) => row.rank === 2) }, mark: { type: "line", strokeWidth: 1.6 }, encoding: { x, y, detail: { field: "run" }, color: { field: "place", type: "quantitative", title: "place", scale: { scheme: "viridis", reverse: true }, legend: null } } },
+      { data: { values: values.filter((row) => row.rank === 2) }, mark: { type: "line", strokeWidth: 1.6 }, encoding: { x, y, detail: { field: "run" }, color: { field: "place", type: "quantitative", title: "place", scale: { scheme: "viridis" }, legend: null } } },
       { data: { values }, mark: { type: "point", size: 30, opacity: 0 }, encoding: { x, y, tooltip } },
       head("name", 1.12, -4, { fontWeight: 600, fontSize: 12 }), head("high", 1.04, 0, { fontSize: 11, color: GREY }), head("low", -0.05, 4, { fontSize: 11, color: GREY }),
     ] };

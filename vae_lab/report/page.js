@@ -167,6 +167,7 @@
       tell();
     }
     if (find("best")) {
+      state.best = Math.min(state.best, data.search.runs.length);
       find("best").value = state.best;
       const show = () => { find("best-text").textContent = `the best ${state.best} of ${data.search.runs.length} drawn`; };
       listen("best", (node) => { state.best = +node.value; show(); });

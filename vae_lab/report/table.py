@@ -73,7 +73,7 @@ def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table
     table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in shown.arms), NAME))
     heads = (f"rate minus\n{reference}", f"cost against\n{reference}") if comparisons else ()
     chosen_by = () if study.is_planned else tuple(study.objectives)
-    for head in ("n", *chosen_by, "elbo", "nll", "rate", "active", *heads):
+    for head in ("n", *(name.replace("/", "/\n") for name in chosen_by), "elbo", "nll", "rate", "active", *heads):
         table.add_column(head, justify="right", overflow="fold")
     for arm in shown.arms:
         cell = arm.chosen
