@@ -38,7 +38,7 @@ WORDS = [
     "trainer.check_val_every_n_epoch=1000",
     "callbacks.checkpoint.every_n_updates=4",
     "prior=taken_over",
-    "--config-dir=options",
+    "--config-dir=taken_over",
 ]
 
 
@@ -46,8 +46,8 @@ WORDS = [
 def own(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a prior that runs each script `*.once` there once, when a model of a run that is
     held next asks for it."""
-    (in_tmp / "options" / "prior").mkdir(parents=True)
-    (in_tmp / "options" / "prior" / "taken_over.yaml").write_text("_target_: prior_taken_over.TakenOver\n")
+    (in_tmp / "taken_over" / "prior").mkdir(parents=True)
+    (in_tmp / "taken_over" / "prior" / "taken_over.yaml").write_text("_target_: prior_taken_over.TakenOver\n")
     (in_tmp / "prior_taken_over.py").write_text(TAKING_OVER)
     monkeypatch.syspath_prepend(str(in_tmp))
     monkeypatch.delitem(sys.modules, "prior_taken_over", raising=False)
@@ -133,7 +133,7 @@ def test_another_evaluation_is_not_written_over_the_result_of_its_successor(run:
     (own / "ended").mkdir()
     (own / "ended" / "result.json").write_text(json.dumps(result))
     (own / "lost.once").write_text(f"import shutil\n{TAKE}{END}")
-    said = lab("evaluate", "--config-dir=options", str(run), "evaluation.nll_samples=5")
+    said = lab("evaluate", "--config-dir=taken_over", str(run), "evaluation.nll_samples=5")
     assert (said.code, said.err) == (0, "")
     after = results(own / "runs")[run.name]
     assert after["evaluation"]["settings"]["nll_samples"] == 5
@@ -144,7 +144,7 @@ def test_another_evaluation_is_not_written_over_the_result_of_its_successor(run:
 def test_another_evaluation_begins_with_the_result_that_it_finds_once_it_holds_the_run(run: Path) -> None:
     file = run / "result.json"
     with claim(run):
-        process = start(Path(), "evaluate", "--config-dir=options", str(run), "evaluation.nll_samples=5")
+        process = start(Path(), "evaluate", "--config-dir=taken_over", str(run), "evaluation.nll_samples=5")
         try:
             assert process.stdout is not None
             assert "another process holds" in process.stdout.readline()

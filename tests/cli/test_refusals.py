@@ -270,7 +270,6 @@ HYDRAS_OWN = [
     ("hydra/launcher=ray hydra.launcher.runs_per_jobs=2", f"hydra.launcher.runs_per_jobs: {NO_HYDRA_KEY} (did you mean 'hydra.launcher.runs_per_job'?)"),
     ("hydra/launcher=ray hydra.launcher.init.adress=x", f"hydra.launcher.init.adress: {NO_HYDRA_KEY} (did you mean 'hydra.launcher.init.address'?)"),
     ("hydra.launcher.n_jobs=2", "hydra.launcher.n_jobs: hydra/launcher=basic has no such key; it belongs to hydra/launcher=joblib"),
-    ("hydra.sweeper.n_trials=2", "hydra.sweeper.n_trials: hydra/sweeper=basic has no such key; it belongs to hydra/sweeper=optuna"),
     ("hydra/launcher=joblib hydra.launcher.n_jobs=two", "hydra.launcher.n_jobs: 'two' given; must be a whole number"),
 ]  # fmt: skip
 
