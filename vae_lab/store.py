@@ -114,6 +114,8 @@ class RunDirectory:
 
     def config(self) -> dict[str, Any]:
         """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
+        if found_at(self.path / CONFIG) is None:
+            return {}
         import yaml  # where it is needed: few runs are without a result
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
