@@ -43,12 +43,12 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     divided = Traits(forbids={"undivided_decoder": "each process decodes only its part of a batch"})
     found.append((f"trainer.devices={devices}", undivided if processes_of(devices) == 1 else divided))
     precision = settings["trainer"].get("precision", "32-true")
-    wide = Traits(provides=frozenset({"wide_gradients"}))
-    narrow = Traits(forbids={"wide_gradients": "its gradients are scaled, or lose what is small"})
-    found.append((f"trainer.precision={precision}", narrow if str(precision).startswith("16") else wide))
-    kept = Traits(provides=frozenset({"wide_moments"}))
-    lost = Traits(forbids={"wide_moments": "its squared gradients underflow in float16"})
-    found.append((f"trainer.precision={precision}", lost if precision == "16-true" else kept))
+    lost = (
+        {"wide_gradients": "its gradients are scaled, or lose what is small"} if str(precision).startswith("16") else {}
+    )
+    lost |= {"wide_moments": "its squared gradients underflow in float16"} if precision == "16-true" else {}
+    kept = frozenset({"wide_gradients", "wide_moments"}) - lost.keys()
+    found.append((f"trainer.precision={precision}", Traits(provides=kept, forbids=lost)))
     return found
 
 
