@@ -252,6 +252,28 @@ def test_only_what_changed_is_read(tmp_path: Path, soon: Callable[[], None], rea
     assert reads == []
 
 
+def test_what_is_damaged_is_read_once_and_what_cannot_be_read_at_every_call(
+    tmp_path: Path, soon: Callable[[], None], reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("damaged", "unreadable"):
+        (write(tmp_path / name) / "result.json").write_text("{")
+    soon()
+
+    def read_text(path: Path, *given: Any, **named: Any) -> str:
+        if path.parent.name == "unreadable":
+            raise OSError(5, "Input/output error")  # no folder here can be made to give one
+        return whole(path, *given, **named)
+
+    whole = Path.read_text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", read_text)
+        for _ in range(2):
+            assert [row["state"] for row in index.rows(tmp_path)] == ["damaged", "damaged"]
+    assert reads == ["damaged", "unreadable", "unreadable"]
+    write(tmp_path / "unreadable")
+    assert [row["state"] for row in index.rows(tmp_path)] == ["damaged", "completed"]
+
+
 def test_rows_are_the_same_by_whatever_way_the_folder_is_named(in_tmp: Path, soon: Callable[[], None]) -> None:
     write(in_tmp / "runs" / "s" / "a")
     soon()

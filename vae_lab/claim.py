@@ -64,9 +64,9 @@ def claim(run: Path, on_wait: str = "", wait: bool = True) -> Iterator[Claim]:
 
 def is_claimed(run: Path) -> bool:
     """Whether a live process holds the run in a folder."""
-    lease = SoftFileLease(run / CLAIM, lease_duration=LEASE)
     try:
         silent = time.time() - (run / CLAIM).stat().st_mtime
+        lease = SoftFileLease(run / CLAIM, lease_duration=LEASE)
         with lease.acquire(timeout=0):  # possible only if its holder has died: this tidies up after it
             return False
     except Timeout:

@@ -13,7 +13,6 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,14 +38,12 @@ def rows(path: Path) -> list[Row]:
         name = os.fsencode(seen.name)
         stamp, text = known.pop(name, ("", ""))
         if stamp != _stamp(seen.identity, text):
-            text = _read(RunDirectory(Path(seen.folder)))
-            stamp = ""
+            text, is_lasting = _read(RunDirectory(Path(seen.folder)))
+            if is_lasting and seen.name and seen.changed < now - YOUNG:
+                learnt.append((name, _stamp(seen.identity, text), text))
         row = _row(seen.folder, text, parse)
-        found.append(row)
-        is_whole = row["state"] != "damaged"  # which may mean no more than that it could not be read now
         row["state"] = state_now(Path(seen.folder), row["state"])  # asked at every call, and never remembered
-        if not stamp and seen.name and seen.changed < now - YOUNG and is_whole:
-            learnt.append((name, _stamp(seen.identity, text), text))
+        found.append(row)
     if learnt or known:
         _remember(path / INDEX, learnt, known)
     return found
@@ -85,9 +82,10 @@ def _identity(file: str) -> tuple[int, ...]:
     return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
-def _read(run: RunDirectory) -> str:
-    """A run as a line of JSON of its own, and one for each group of its settings: those it shares with other runs."""
-    state, result, error = run.recorded()
+def _read(run: RunDirectory) -> tuple[str, bool]:
+    """A run as a line of JSON of its own, and one of the settings that it shares with the other seeds of its arm; and
+    whether that is so for as long as its files stay as they are."""
+    state, result, error, can_be_read = run.recorded()
     settings: Mapping[str, Any] = result.get("settings") or run.config()
     flat, environment = flatten(settings), _mapping(result.get("environment"))
     own = {
@@ -105,17 +103,14 @@ def _read(run: RunDirectory) -> str:
     }
     for key in ("seed", "study.name", "study.arm"):
         flat.pop(key, None)
-    groups = groupby(flat.items(), lambda item: item[0].partition(".")[0] if "." in item[0] else "")
-    return "\n".join(map(json.dumps, [own, *(dict(items) for _, items in groups)]))
+    if "overrides" in flat:
+        own["overrides"] = flat.pop("overrides")
+    return f"{json.dumps(own)}\n{json.dumps(flat)}", can_be_read
 
 
 def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:
-    own, *groups = text.split("\n")
-    row: Row = json.loads(own)
-    for group in groups:
-        row |= parse(group)
-    row["path"] = folder
-    return row
+    own, shared = text.split("\n")
+    return {**json.loads(own), **parse(shared), "path": folder}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def results(path: str | Path) -> list[dict[str, Any]]:
 
 def keys_of(rows: Iterable[Row]) -> list[str]:
     """Every key of any row, in the order in which they appear."""
-    return list(dict.fromkeys(key for row in rows for key in row))
+    return list(dict.fromkeys(chain.from_iterable(rows)))
 
 
 def differing(rows: Sequence[Row]) -> list[str]:
@@ -30,8 +31,13 @@ def differing(rows: Sequence[Row]) -> list[str]:
 
 
 def _differs(values: list[Any]) -> bool:
-    first = values[0]
-    return any(value is not first and repr(value) != repr(first) for value in values)
+    first, *others = _once(values)
+    return any(repr(value) != repr(first) for value in others)
+
+
+def _once(values: Sequence[Any]) -> Collection[Any]:
+    """Every object among the values once: rows share those of their settings that they have in common."""
+    return dict(zip(map(id, values), values, strict=True)).values()
 
 
 _NOT_SETTINGS = ("signature", "study", "arm", "seed", "state", "path", "overrides", "version", "error")
@@ -60,21 +66,25 @@ def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None
     Arguments:
         width: of the terminal. What does not fit is left out, and a last line names it.
     """
-    cells = {key: [title, *(shown(key, row.get(key)) for row in rows)] for key, title in columns.items()}
-    widths = {key: max(map(len, column)) for key, column in cells.items()}
-    fitting, used = [], -2
-    for key in columns:
-        used += widths[key] + 2
+    fitting, left_out, used = [], [], -2
+    for key, title in columns.items():
+        column = _aligned(key, title, [row.get(key) for row in rows])
+        used += len(column[0]) + 2
         if width is None or used <= width:
-            fitting.append(key)
-    aligned = [_aligned(cells[key], widths[key], "/" in key) for key in fitting]
-    lines = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
-    left_out = [title for key, title in columns.items() if key not in fitting]
+            fitting.append(column)
+        else:
+            left_out.append(title)
+    lines = ["  ".join(line).rstrip() for line in zip(*fitting, strict=True)]
     return [*lines, f"no room for {', '.join(left_out)}; --columns shows them"] if left_out else lines
 
 
-def _aligned(column: list[str], width: int, right: bool) -> list[str]:
-    return [cell.rjust(width) if right else cell.ljust(width) for cell in column]
+def _aligned(key: str, title: str, values: list[Any]) -> list[str]:
+    """The cells of a column, its title first, all of one width."""
+    texts = {id(value): shown(key, value) for value in _once(values)}
+    width = max(len(title), *map(len, texts.values()))
+    aligned = str.rjust if "/" in key else str.ljust
+    cells = {which: aligned(text, width) for which, text in texts.items()}
+    return [aligned(title, width), *(cells[id(value)] for value in values)]
 
 
 def shown(key: str, value: Any) -> str:

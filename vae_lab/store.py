@@ -146,18 +146,20 @@ class RunDirectory:
         try:
             result = self.result()
         except (Damaged, OSError, RecursionError) as error:
-            return Recorded("damaged", {}, str(error))
+            return Recorded("damaged", {}, str(error), can_be_read=not isinstance(error, OSError))
         if result is not None:
             return Recorded(str(result["status"]), result, str(result.get("error") or ""))
         return Recorded("cut" if (self.path / CONFIG).exists() else "new", {})
 
 
 class Recorded(NamedTuple):
-    """What the files of a run say: its state, but for who is at it; its result, empty if it has none; what went wrong."""
+    """What the files of a run say: its state, but for who is at it; its result, empty if it has none; what went wrong;
+    and whether they could be read, without which they may say something else at the next call."""
 
     state: str
     result: dict[str, Any]
     error: str = ""
+    can_be_read: bool = True
 
 
 def state_now(run: Path, recorded: str) -> str:

@@ -113,7 +113,7 @@ def _stamp(run: store.RunDirectory) -> tuple[int, int] | None:
 
 def _outcome(run: store.RunDirectory) -> tuple[str, str, dict[str, Any]]:
     """State, what a reader is told of it, and the content of a run's result."""
-    recorded, result, error = run.recorded()
+    recorded, result, error, _ = run.recorded()
     state = store.state_now(run.path, recorded)
     if state == "completed":
         return state, "", result
