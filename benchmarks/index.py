@@ -1,8 +1,9 @@
-"""How long `vae-lab ls` takes over ten thousand runs, whole commands.
+"""How long `vae-lab ls` and `vae-lab report` take over ten thousand runs, whole commands.
 
 `python -m benchmarks.index [--runs 10000]` trains one tiny run, writes as many run directories of its shape in a temporary
 folder (twenty remedies with their real settings, one run in ten failed, cut short or damaged), and prints a table: wall
-time and processor time of a command with no index, with one, and after a change. The files are in the system's cache.
+time and processor time of a command with no index, with one, and after a change, and of the report. The files are in the
+system's cache.
 """
 
 import argparse
@@ -42,7 +43,10 @@ def a_real_run(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
 def write_runs(folder: Path, real: Path, settings: list[dict[str, Any]], count: int) -> None:
     result = json.loads((real / "result.json").read_text())
     history, log = (real / "metrics.csv").read_text(), (real / "run.log").read_text()
-    configs = [yaml.safe_dump(each, sort_keys=False) for each in settings]
+    configs = [
+        yaml.safe_dump(each | {"study": {"name": "many", "arm": arm}}, sort_keys=False)
+        for each, arm in zip(settings, REMEDIES, strict=True)
+    ]
     for i in range(count):
         run, which, rng = folder / f"study{i % 10}" / f"{i:010x}", i % len(settings), random.Random(i)
         for part in (".hydra", "checkpoints", "figures"):
@@ -123,6 +127,8 @@ def main() -> None:
             (folder / "runs" / "study0" / f"{10 * i:010x}" / "result.json").write_text("{}")
             changed.append(timed(["ls"], folder))
         report("ls, after a change", changed)
+        report("report", [timed(["report", "runs"], folder) for _ in range(3)])
+        print(f"the page: {(folder / 'runs' / 'report.html').stat().st_size / 1e6:.1f} MB")
         print(f"the index: {(folder / 'runs' / INDEX).stat().st_size / 1e6:.0f} MB")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_lab.settings import flatten
-from vae_lab.store import CONFIG, RESULT, RunDirectory, is_run, state_now
+from vae_lab.store import CONFIG, RESULT, RunDirectory, names_of_runs, state_now
 
 Row = dict[str, Any]
 
@@ -59,18 +59,12 @@ class _Seen(NamedTuple):
 
 
 def _walk(root: Path) -> Iterator[_Seen]:
-    """Every run at or below a folder, in the order of their names. Links are not followed, and a run holds no other."""
-    names, base = [""], "" if str(root) == "." else root
-    while names:
-        name = names.pop()
+    base = "" if str(root) == "." else str(root)
+    for name in names_of_runs(root):
         folder = os.path.join(base, name) if name else str(root)
         result, config = _identity(f"{folder}/{RESULT}"), _identity(f"{folder}/{CONFIG}")
-        if result or (config and (not name or is_run(Path(folder)))):
+        if result or config:
             yield _Seen(folder, name, f"{result}{config}", max(*result[:2], *config[:2]))
-            continue
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            below = sorted((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), reverse=True)
-            names += [os.path.join(name, each) for each in below]
 
 
 def _identity(file: str) -> tuple[int, ...]:

@@ -174,15 +174,24 @@ def state_now(run: Path, recorded: str) -> str:
 
 def find_runs(path: Path) -> list[RunDirectory]:
     """Every run directory at or below `path`, in the order of their names."""
-    if (path / CONFIG).exists() or (path / RESULT).exists():
-        return [RunDirectory(path)]
-    found = {file.parent for name in (CONFIG, RESULT) for file in path.glob(f"**/{name}") if is_run(file.parent)}
-    return [RunDirectory(directory) for directory in sorted(found)]
+    return [RunDirectory(path / name) for name in names_of_runs(path)]
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run's: it has the ledger, or the result, that every run has."""
-    return (path / LEDGER).exists() or (path / RESULT).exists()
+def names_of_runs(root: Path) -> Iterator[str]:
+    """The path of every run below a folder, in the order of their names; empty where the folder itself is one. Links are
+    not followed, and a run holds no other."""
+    names = [""]
+    while names:
+        name = names.pop()
+        folder = os.path.join(root, name)
+        if os.path.exists(f"{folder}/{RESULT}") or (
+            os.path.exists(f"{folder}/{CONFIG}") and (not name or os.path.exists(f"{folder}/{LEDGER}"))
+        ):
+            yield name
+        else:
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                below = sorted((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), reverse=True)
+                names += [os.path.join(name, each) for each in below]
 
 
 def read_plan(study: Path) -> dict[str, Any] | None:

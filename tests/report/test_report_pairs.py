@@ -44,6 +44,16 @@ def test_from_ten_values_on_it_is_the_bootstraps_and_follows_a_skew() -> None:
     assert mean_interval(x[:9])[2] == "t"  # type: ignore[index]
 
 
+def test_of_many_values_the_bootstrap_and_t_tell_nearly_the_same() -> None:
+    for seed in range(5):
+        x = list(np.random.default_rng(seed).exponential(size=101))
+        t, bootstrap = mean_interval(x), mean_interval(x[:100])
+        assert t is not None
+        assert bootstrap is not None
+        assert (t.method, bootstrap.method) == ("t", "bootstrap")
+        assert bootstrap[:2] == pytest.approx(t[:2], abs=0.2 * (t.high - t.low))
+
+
 def test_intervals_found_together_are_those_found_one_by_one() -> None:
     rng = np.random.default_rng(1)
     values = [list(rng.normal(size=n)) for n in (12, 3, 12, 10)] + [[1.0] * 12]

@@ -70,8 +70,8 @@ class Row:
     def value(self, metric: str) -> float | None:
         """A measured number of a completed run; `test/rate_per_dimension/0` is the largest rate of a latent."""
         value = self.metrics.get(metric) if self.is_completed else None
-        split, _, rank = metric.partition("/rate_per_dimension/")
-        if rank.isdigit() and self.is_completed:
+        if value is None and self.is_completed and "/rate_per_dimension/" in metric:
+            split, _, rank = metric.partition("/rate_per_dimension/")
             value = dict(enumerate(sorted(self.detail(split, "rate_per_dimension"), reverse=True))).get(int(rank))
         return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 

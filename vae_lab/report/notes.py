@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from vae_lab.amounts import counted
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import RISE
-from vae_lab.settings import flatten
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
@@ -34,11 +33,6 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
     return [note for check in left for note in check(study)]
 
 
-def environment(row: Row) -> dict[str, str]:
-    """The environment of a run, flat: `torch`, `commit`, `machine.cpu` ..."""
-    return {key: str(value) for key, value in flatten(row.result.get("environment") or {}).items()}
-
-
 def name_of(row: Row) -> str:
     """A run as the reader knows it: `vanilla seed=0`."""
     return f"{row.cell} {row.over_text}".strip()
@@ -56,18 +50,24 @@ def _pruned(study: Study) -> Iterator[str]:
 
 
 def _numberless(study: Study) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
     for row in study.rows:
         lacking = [name for name in NEEDED if row.value(name) is None]
         if row.is_completed and lacking:
-            yield f"{name_of(row)} completed, but has no number for {', '.join(lacking)}."
+            found.setdefault(", ".join(lacking), []).append(name_of(row))
+    for lacking_names, names in found.items():
+        yield f"Completed, but with no number for {lacking_names}: {_some(names)}."
 
 
 def _crossed(study: Study) -> Iterator[str]:
-    for row in study.runs:
-        low, high = row.value("test/mutual_information"), row.value("test/rate")
-        error = row.value("test/mutual_information_se") or 0.0
-        if low is not None and high is not None and low > high + ERRORS * error + 1e-6:
-            yield f"{name_of(row)}: the lower bound on mutual information exceeds the rate by more than its error."
+    if names := [name_of(row) for row in study.runs if _is_crossed(row)]:
+        yield f"The lower bound on mutual information exceeds the rate by more than its error: {_some(names)}."
+
+
+def _is_crossed(row: Row) -> bool:
+    low, high = row.value("test/mutual_information"), row.value("test/rate")
+    error = row.value("test/mutual_information_se") or 0.0
+    return low is not None and high is not None and low > high + ERRORS * error + 1e-6
 
 
 def _unfinished(study: Study) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _evaluation(study: Study) -> Iterator[str]:
 
 def _machine(study: Study) -> Iterator[str]:
     for name in MACHINE:
-        if told := _differ(study, lambda row: environment(row).get(name, "unknown")):  # noqa: B023
+        if told := _differ(study, lambda row: str(row.nested("environment", name) or "unknown")):  # noqa: B023
             yield f"The runs differ in {name}: {told}."
 
 

@@ -17,11 +17,12 @@ from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.embed import embed, to_script
 from vae_lab.report.library import drawing_library
-from vae_lab.report.notes import environment, name_of
+from vae_lab.report.notes import name_of
 from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
-from vae_lab.report.statistics import BOOTSTRAP_FROM, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
+from vae_lab.report.statistics import BOOTSTRAP, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
 from vae_lab.report.verdict import Comparison, count_claims, predictions, published
+from vae_lab.settings import flatten
 
 if TYPE_CHECKING:
     from vae_lab.report import Report
@@ -88,7 +89,7 @@ def _parts() -> dict[str, Any]:
             "level": LEVEL,
             "rise": RISE,
             "fewest": FEWEST_VALIDATIONS,
-            "bootstrap": BOOTSTRAP_FROM,
+            "bootstrap": BOOTSTRAP,
             "most": ITEMS,
         },
     }
@@ -197,9 +198,9 @@ def _made(study: Study) -> dict[str, Any]:
     done = [row for row in study.runs if row.is_completed]
     seen: dict[str, list[str]] = {}
     for row in done:
-        for name, value in environment(row).items():
-            if value not in seen.setdefault(name, []):
-                seen[name].append(value)
+        for name, value in flatten(row.result.get("environment") or {}).items():
+            if str(value) not in seen.setdefault(name, []):
+                seen[name].append(str(value))
     return {
         "command": study.command,
         "budget": words.strength(study.facts.get("budget") or {}),

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from vae_lab.report.cells import Cell
-from vae_lab.report.statistics import BOOTSTRAP_FROM, bootstrap_means, half_width
+from vae_lab.report.statistics import BOOTSTRAP, bootstrap_means, half_width
 from vae_lab.report.verdict import pairs
 
 WILCOXON_FROM = 6  # pairs: with fewer its p cannot fall below 0.05
@@ -82,7 +82,7 @@ def _tested(keys: list[tuple[int, int]], d: np.ndarray, claims: int) -> dict[tup
             shapiro[varies] = stats.shapiro(x, axis=1).pvalue
         if n >= WILCOXON_FROM:
             wilcoxon[varies] = stats.wilcoxon(x, axis=1).pvalue
-        if n >= BOOTSTRAP_FROM:
+        if n in BOOTSTRAP:
             low[varies], high[varies] = bootstrap_means(x)
     columns = (mean - half, mean + half, mean - wide, mean + wide, p, p, shapiro, wilcoxon, low, high)
     return {

@@ -49,7 +49,7 @@ def _thinned(count: int) -> list[int]:
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(name for found in settings for name in found if not name.startswith(OF_THE_RUN))
-    varying = [name for name in names if len({repr(found.get(name)) for found in settings}) > 1]
+    varying = [name for name in names if any(found.get(name) != settings[0].get(name) for found in settings)]
     return sorted(varying, key=lambda name: -_numbers(settings, name))[:MOST_AXES]
 
 

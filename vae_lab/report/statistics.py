@@ -24,7 +24,9 @@ WINDOW = 0.2  # the share of training, at its end, over which a run must have st
 RISE = 0.25  # nats
 FEWEST_VALIDATIONS = 8
 FEWEST_IN_WINDOW = 4
-BOOTSTRAP_FROM = 10  # values: a bootstrap of fewer covers the truth too seldom
+BOOTSTRAP = range(10, 101)
+"""Of how many values a mean has a bootstrap's interval: one of fewer covers the truth too seldom; of more,
+its ends are Student's (at 100 normal values within 2 % of the width, at 100 exponential ones within 7 %)."""
 RESAMPLES = 2000
 
 
@@ -60,8 +62,8 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Student's t interval of a mean, or from `BOOTSTRAP_FROM` values on the bootstrap's (bias-corrected, accelerated;
-    Efron 1987), with resamples of a fixed seed; None for fewer than two values.
+    """Student's t interval of a mean, or of as many values as `BOOTSTRAP` says the bootstrap's (bias-corrected,
+    accelerated; Efron 1987), with resamples of a fixed seed; None for fewer than two values.
 
     Example:
         >>> found = mean_interval([1.0, 1.2, 1.1])
@@ -70,7 +72,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
     """
     if len(values) < 2:
         return None
-    if len(values) >= BOOTSTRAP_FROM:
+    if len(values) in BOOTSTRAP:
         low, high = (float(end[0]) for end in bootstrap_means(np.array([values]), level))
         if math.isfinite(low) and math.isfinite(high):
             return Interval(low, high, "bootstrap")
@@ -80,7 +82,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
 
 def prepare_intervals(summaries: Sequence[Summary]) -> None:
     """Finds the bootstrap intervals of many summaries at once, which takes a tenth of the time of one by one."""
-    for n in {found.n for found in summaries if found.n >= BOOTSTRAP_FROM}:
+    for n in {found.n for found in summaries} & {*BOOTSTRAP}:
         alike = [found for found in summaries if found.n == n]
         for found, low, high in zip(alike, *bootstrap_means(np.array([f.values for f in alike])), strict=True):
             if math.isfinite(low) and math.isfinite(high):

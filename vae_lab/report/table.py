@@ -16,6 +16,7 @@ from vae_lab.report.verdict import Comparison
 from vae_lab.store import LOG
 
 NAME = 24  # columns that an arm's name gets, at most, before it is folded
+FAILURES = 20  # lines of the terminal, at most
 WIDE = 118  # columns of a terminal on which a figure and its spread fit on one line
 
 
@@ -61,7 +62,12 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
     join = " " if console.width >= WIDE else "\n"
     shown = Shown(study, comparisons)
     console.print(_table(shown, {c.arm.name: c for c in comparisons}, join))
-    failures = (f"{row.status}: {row.arm} {row.over_text}: {row.error} ({row.run.path / LOG})" for row in study.missing)
+    failures = [
+        f"{row.status}: {row.arm} {row.over_text}: {row.error} ({row.run.path / LOG})"
+        for row in study.missing[:FAILURES]
+    ]
+    if left := len(study.missing) - len(failures):
+        failures.append(f"... and {left} more, all of them on the page")
     for line in (*verdict, *(f"Note: {note}" for note in [*notes, *shown.left_out[:1]]), *failures):
         console.print(line, soft_wrap=not console.is_terminal)
 

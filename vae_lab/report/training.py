@@ -9,14 +9,15 @@ from vae_lab.report.cells import Cell, Row
 
 RATE = "val/rate_per_dimension/"
 MOST, FEWEST, BUDGET = 160, 24, 60_000  # points of a curve, and of all curves of a page together
+RUNS = 100  # of a cell, whose curves are read: more show nothing more
 
 Curve = Mapping[str, Any]
 
 
 def curves(cells: Sequence[Cell]) -> dict[str, dict[int, Curve]]:
-    """Metric to the curves of the cells (by position) that logged it: `steps`, and over seeds the `mean`, the lowest
-    and the highest value, over the steps that every seed has reached."""
-    series = [[row.series for row in cell.completed] for cell in cells]
+    """Metric to the curves of the cells (by position) that logged it: `steps`, and over seeds (the first `RUNS` of them)
+    the `mean`, the lowest and the highest value, over the steps that every seed has reached."""
+    series = [[row.series for row in cell.completed[:RUNS]] for cell in cells]
     names = list(dict.fromkeys(name for found in series for one in found for name in one if not name.startswith(RATE)))
     most = max(FEWEST, min(MOST, BUDGET // max(len(names) * len(cells), 1)))
     found = {name: {i: curve for i, s in enumerate(series) if (curve := _curve(s, name, most))} for name in names}

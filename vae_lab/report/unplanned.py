@@ -8,7 +8,6 @@ from typing import Any
 
 from vae_lab.report import words
 from vae_lab.report.cells import Row
-from vae_lab.settings import flatten
 
 OF_THE_RUN = ("study.", "evaluation.", "logger.", "seed", "spec.", "overrides", "dataset.root", "runs_dir", "rerun", "arm", "experiment", "hydra")  # fmt: skip
 """How settings begin that say nothing of the model."""
@@ -25,7 +24,7 @@ def named(rows: Sequence[Row], objectives: Mapping[str, str]) -> list[Row]:
     texts = _texts(varied)
     found = []
     for row, settings, text in zip(rows, varied, texts, strict=True):
-        arm = str(row.result.get("arm") or text or f"run {row.signature[:8]}")
+        arm = str(row.result.get("arm") or _at(row.settings, "study.arm") or text or f"run {row.signature[:8]}")
         found.append(replace(row, arm=arm, over={"seed": row.settings.get("seed")}, varied=settings))
     count = Counter((row.arm, row.key) for row in found)
     twice = {arm for (arm, _), times in count.items() if times > 1}
@@ -73,8 +72,15 @@ def _number(text: str) -> Any:
 
 def _setting(row: Row, key: str) -> Any:
     """A setting as the run has it; a group by the name of its class."""
-    flat = flatten(row.settings)
-    return flat.get(key, str(flat.get(f"{key}._target_", "")).rpartition(".")[2] or None)
+    found = _at(row.settings, key)
+    return str(found.get("_target_", "")).rpartition(".")[2] or None if isinstance(found, Mapping) else found
+
+
+def _at(settings: Any, key: str) -> Any:
+    """The setting of a dotted key, or None."""
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def _texts(varied: Sequence[Mapping[str, Any]]) -> list[str]:
