@@ -18,11 +18,11 @@ from pydantic_core import ErrorDetails
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from vae_lab.arguments import given
 from vae_lab.build import CONTEXT, batches_of, build, build_model, build_objective, locate, targets
 from vae_lab.catalog import allowed
 from vae_lab.choices import no_such_key, setter, unknown_key
 from vae_lab.combinations import component_traits, option_name
-from vae_lab.config import given
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import reported

@@ -1,27 +1,24 @@
-"""Composing a config. Everything that depends on Hydra's version is in this file."""
+"""Composing a config. What depends on Hydra's version is in this file and in `arguments`."""
 
-import argparse
 import contextlib
 import copy
+import functools
 import os
 import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra import main as hydra_main
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -30,9 +27,10 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from vae_lab.arguments import flags_first, given, parse, parse_once, parse_overrides
 from vae_lab.choices import check_choices, no_such_option, unknown_key
-from vae_lab.errors import RequestError, first_line, nearest
-from vae_lab.options import groups, option_directories, packaged, plugin_directories, top_level_keys
+from vae_lab.errors import RequestError, first_line
+from vae_lab.options import folders, groups, option_directories, packaged, plugin_directories, top_level_keys
 
 
 class VaeLabSearchPath(SearchPathPlugin):
@@ -73,7 +71,7 @@ def compose_here(overrides: list[str], named: Sequence[str] = ()) -> DictConfig:
 
 
 def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConfig:
-    _parse_once(overrides)
+    parse_once(overrides)
     path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
     try:
         return hydra_compose("config", [*overrides, *path], **how)
@@ -84,7 +82,7 @@ def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConf
 def sweeper_settings(overrides: list[str], config_dir: str | None) -> dict[str, Any]:
     """What the sweeper will be told at these overrides."""
     with _hydra():
-        composed = _compose(overrides, (config_dir,) if config_dir else (), return_hydra_config=True)
+        composed = _compose(overrides, folders(config_dir), return_hydra_config=True)
     return _of_plugin(composed.hydra.sweeper)
 
 
@@ -94,7 +92,7 @@ def launcher_settings(overrides: list[str], config_dir: str | None) -> tuple[str
     Errors: `RequestError`, one line.
     """
     with _hydra():
-        composed = _compose(overrides, (config_dir,) if config_dir else (), return_hydra_config=True)
+        composed = _compose(overrides, folders(config_dir), return_hydra_config=True)
         context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
         try:
             Plugins.instance().instantiate_launcher(context, lambda _: None, composed)
@@ -131,141 +129,22 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-# ---- grids
-
-
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
-    parser = get_args_parser()
-    parser.error = _refuse_flag  # type: ignore[method-assign]
-    asked = parser.parse_intermixed_args(list(argv))
-    if asked.config_dir and not Path(asked.config_dir).is_dir():
-        raise RequestError(f"--config-dir: {asked.config_dir} is no folder")
-    return asked
-
-
-def _flags_first(argv: Sequence[str]) -> list[str]:
-    """The same arguments in the order that Hydra needs: it stops at an override between two flags."""
-    overrides = parse_arguments(argv).overrides
-    return [*(word for word in argv if word not in overrides), *overrides]
-
-
-def _refuse_flag(message: str) -> NoReturn:
-    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run", "--retry-failed"]
-    word = message.rpartition(" ")[2]
-    if word == "--dry-run":
-        raise RequestError("--dry-run: belongs to vae-lab study; vae-lab check, with -m too, runs nothing")
-    hint = nearest(word, flags)
-    raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
-
-
-_SWEEPER_ADVICE = "how many runs go side by side is the launcher's, and a search is hydra/sweeper=optuna"
-
-
-def expand(overrides: list[str]) -> list[list[str]]:
-    """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
-    hydra = hydra_words(overrides)
-    for word in hydra:
-        if word.lstrip("+~").startswith("hydra.sweeper."):
-            raise RequestError(f"{word}: the sweeper of a grid has no settings; {_SWEEPER_ADVICE}")
-    try:
-        batches = BasicSweeper.split_arguments(parse_overrides(own_words(overrides)), None)
-    except HydraException as error:
-        raise RequestError(f"{first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
-    return [hydra + list(point) for batch in batches for point in batch]
-
-
-def hydra_words(overrides: Sequence[str]) -> list[str]:
-    """The words that are for Hydra itself."""
-    return [o.input_line or "" for o in parse_overrides(list(overrides)) if o.key_or_group.startswith("hydra")]
-
-
-def own_words(overrides: Sequence[str]) -> list[str]:
-    """The other ones."""
-    hydra = hydra_words(overrides)
-    return [word for word in overrides if word not in hydra]
-
-
-def is_search(overrides: list[str]) -> bool:
-    """Whether the points of a multirun are chosen as it goes (`hydra/sweeper=...`); Hydra's own sweeper knows them all."""
-    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
-
-
-def launcher_chosen(overrides: list[str]) -> list[str]:
-    """The words for a study; where they set something of the launcher and choose none, with the one that it takes."""
-    told = any(word.lstrip("+~").startswith("hydra.launcher.") for word in overrides)
-    chosen = any(word.startswith("hydra/launcher") for word in overrides)
-    return ["hydra/launcher=joblib", *overrides] if told and not chosen else overrides
-
-
-@contextlib.contextmanager
-def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
-    """Says of a refusal at which point of a grid it was met: the words that are swept, but for those it begins with."""
-    try:
-        yield
-    except RequestError as error:
-        swept = {o.key_or_group for o in parse_overrides(list(overrides)) if o.is_sweep_override()}
-        words = [
-            w for w in point if w.lstrip("+").partition("=")[0] in swept and not str(error).startswith((w, "hydra"))
-        ]
-        raise RequestError(": ".join([*filter(None, [" ".join(words)]), str(error)])) from error
-
-
-def parse_overrides(overrides: list[str]) -> list[Override]:
-    return [_parse_override(word) for word in overrides]
-
-
-def given(overrides: Sequence[str]) -> dict[str, Any]:
-    """What a person has set: keys and values, without what is swept or deleted. Errors: as `_parse_once`."""
-    parsed = [o for o in _parse_once(overrides) if not o.is_sweep_override() and not o.is_delete()]
-    return {override.key_or_group: override.value() for override in parsed}
-
-
-def _parse_once(overrides: Sequence[str]) -> list[Override]:
-    """Errors: `RequestError` for a word that does not parse, and for a key that is there twice: one would be lost."""
-    words: dict[str, str] = {}
-    parsed = parse_overrides(list(overrides))
-    for override in parsed:
-        key, word = override.key_or_group, override.input_line or ""
-        if key in words:
-            raise RequestError(f"{key} is there twice: {words[key]} and {word}")
-        words[key] = word
-    return parsed
-
-
-def plain_values(overrides: list[str]) -> dict[str, Any]:
-    """Keys and values of overrides that each set one value."""
-    parsed = parse_overrides(overrides)
-    for override in parsed:
-        if override.is_sweep_override() or override.is_delete():
-            raise RequestError(f"{override.input_line}: one value is needed here, as in key=value")
-    return {override.key_or_group: override.value() for override in parsed}
-
-
-def _parse_override(word: str) -> Override:
-    try:
-        return OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
-        if match := re.search(r"while evaluating '(.+)': (.+)", str(error)):
-            ends = "; an interval has two ends, as in interval(1e-4,1e-2)" if "interval(" in match[1] else ""
-            kind = f"{match[2]}{ends}"
-        raise RequestError(f"{word}: {kind}") from error
+# ---- many points
 
 
 @contextlib.contextmanager
 def composer(config_dir: str | None = None) -> Iterator[Any]:
     """`compose_here` with Hydra initialised once, for many points. Composing takes Hydra a third of a second; points that
     differ in the settings that belong to no group alone, such as the seed, share it."""
-    named = (config_dir,) if config_dir else ()
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    named = folders(config_dir)
+
+    @functools.lru_cache(maxsize=_KEPT)
+    def composed(*shared: str) -> DictConfig:
+        return compose_here(list(shared), named)
 
     def compose(overrides: list[str]) -> DictConfig:
-        values = {o.key_or_group: o.value() for o in _parse_once(overrides) if _is_plain_value(o)}
-        shared = tuple(word for word in overrides if word.partition("=")[0] not in values)
-        if shared not in composed:
-            composed[shared] = compose_here(list(shared), named)
-        cfg = copy.deepcopy(composed[shared])
+        values = {o.key_or_group: o.value() for o in parse_once(overrides) if _is_plain_value(o)}
+        cfg = copy.deepcopy(composed(*(word for word in overrides if word.partition("=")[0] not in values)))
         for key, value in values.items():
             OmegaConf.update(cfg, key, value)
         note_overrides(cfg, overrides)
@@ -283,6 +162,7 @@ def _is_plain_value(override: Override) -> bool:
 
 
 _EXPECTED = "study.signature"
+_KEPT = 64  # composed configs: the points of a search share none, and thousands would be a gigabyte
 _composed: dict[tuple[str, ...], DictConfig] = {}
 
 
@@ -303,6 +183,8 @@ class SharingLoader:
         shared = [word for word in sweep_overrides if word.partition("=")[0] not in values]
         key = (self.sweep, *shared)
         if key not in _composed:
+            if len(_composed) >= _KEPT:
+                _composed.clear()
             _composed[key] = self.loader.load_sweep_config(master_config, shared)
         cfg = copy.deepcopy(_composed[key])
         with _unlocked(cfg), flag_override(cfg, "readonly", False):
@@ -321,15 +203,15 @@ def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
     register()
     application = hydra_main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(job)
     before = sys.argv
-    sys.argv = ["vae-lab train", *_flags_first(argv)]
+    sys.argv = ["vae-lab train", *flags_first(argv)]
     try:
         with _raising():
             application()
     except RequestError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        asked = parse_arguments(argv)
-        raise RequestError(_explain(error, asked.overrides, (asked.config_dir,) if asked.config_dir else ())) from error
+        asked = parse(argv)
+        raise RequestError(_explain(error, asked.overrides, folders(asked.config_dir))) from error
     finally:
         sys.argv = before
 

@@ -15,6 +15,7 @@ from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError, writable
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
+from vae_lab.options import folders
 from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
@@ -39,7 +40,7 @@ def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
     as plain tensors. Errors: `RequestError`, one line.
     """
     path = Path(run_dir)
-    settings = stored_settings(path, _named(config_dir))
+    settings = stored_settings(path, folders(config_dir))
     try:
         result = RunDirectory(path).result() or {}
     except Damaged as damage:
@@ -48,10 +49,6 @@ def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
     model = build_model(settings, spec_of(settings))
     load_weights(model, path, which)
     return Run(path, settings, result, model.eval())
-
-
-def _named(config_dir: str | None) -> tuple[str, ...]:
-    return (config_dir,) if config_dir else ()
 
 
 def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -89,7 +86,7 @@ def reevaluate(
         overrides: dotted keys under `evaluation.`, or `dataset.root` and `dataset.path` where the data have moved.
     """
     path = Path(run_dir)
-    settings = stored_settings(path, _named(config_dir))
+    settings = stored_settings(path, folders(config_dir))
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
         if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
@@ -98,7 +95,7 @@ def reevaluate(
             )
         settings[head][rest] = value
     try:
-        dataset = check_settings({**settings, "init_from": None}, _named(config_dir))
+        dataset = check_settings({**settings, "init_from": None}, folders(config_dir))
         moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
     except DataError as error:
         raise RequestError(str(error)) from error

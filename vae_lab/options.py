@@ -46,6 +46,11 @@ def option_directories(named: Sequence[str] = ()) -> list[Path]:
     return [packaged("conf"), *plugin_directories(), *(Path(directory) for directory in named)]
 
 
+def folders(config_dir: str | None) -> tuple[str, ...]:
+    """The folders of options that `--config-dir` names: one, or none."""
+    return (config_dir,) if config_dir else ()
+
+
 def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
     """Every group and its options."""
     found: dict[str, list[str]] = {}

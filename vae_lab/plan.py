@@ -10,10 +10,12 @@ import joblib
 import yaml
 
 from vae_lab.amounts import counted, duration
-from vae_lab.config import composer, expand, parse_overrides
+from vae_lab.arguments import expand, parse_overrides
+from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.fitting import built
 from vae_lab.grid import Task
+from vae_lab.options import folders
 from vae_lab.request import Requests
 from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
@@ -40,7 +42,7 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
     crossed = {*study.over, *swept}
-    checked = Requests((config_dir,) if config_dir else (), then=built)
+    checked = Requests(folders(config_dir), then=built)
     with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
             given = dict(word.partition("=")[::2] for word in words_of_point)

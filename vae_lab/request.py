@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from vae_lab.arguments import given
 from vae_lab.build import build
 from vae_lab.check import check_machine, check_settings, check_top_level
 from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
-from vae_lab.config import given, resolve
+from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
 from vae_lab.evaluation import Evaluation

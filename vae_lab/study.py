@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
-from vae_lab.options import groups, packaged
+from vae_lab.options import folders, groups, packaged
 
 _KEYS = {"study", "arms", "over"}
 _STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}
@@ -80,7 +80,7 @@ def read_study(name: str, config_dir: str | None = None) -> Study:
     except yaml.YAMLError as error:
         raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
     _check(file, content)
-    known_groups = groups((config_dir,) if config_dir else ())
+    known_groups = groups(folders(config_dir))
     points = [point for arm, grid in content["arms"].items() for point in _points(arm, grid or {})]
     for point in points:
         _check_point(file, point, known_groups)

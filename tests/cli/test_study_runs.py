@@ -193,7 +193,7 @@ def test_a_signal_ends_the_workers_too(how: signal.Signals, code: int, group: bo
 def test_a_signature_that_reads_like_a_number_is_told_as_a_word() -> None:
     from types import SimpleNamespace
 
-    from vae_lab.config import parse_overrides
+    from vae_lab.arguments import parse_overrides
     from vae_lab.grid import Task
 
     for signature in ("31e5125000", "0123456789", "nan"):

@@ -32,7 +32,7 @@ def test_a_word_is_a_distribution(word: str, distribution: object) -> None:
 
 @pytest.mark.parametrize("word", ["x=range(0,1,0.1)", "k=range(9,-1,-4)", "p=a,b", "p=choice([1],0.50)"])
 def test_a_value_is_written_as_hydra_s_own_sweeper_writes_it(word: str) -> None:
-    from vae_lab.config import expand
+    from vae_lab.arguments import expand
 
     (dimension,) = split([word])[1]
     values = dimension.values or dimension.texts

@@ -59,16 +59,16 @@ def _report_request(argv: list[str]) -> Any:
 
 
 def evaluate(argv: list[str]) -> int:
-    from vae_lab import config, finished
+    from vae_lab import arguments, finished
     from vae_lab.errors import RequestError
 
-    asked = config.parse_arguments(argv)
+    asked = arguments.parse(argv)
     run, *overrides = asked.overrides or [""]
     if not run or "=" in run:
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
     if only_shows(asked) or asked.multirun:
         raise RequestError("evaluate: takes overrides and --config-dir, no other flag")
-    result = finished.reevaluate(run, config.plain_values(overrides), asked.config_dir)
+    result = finished.reevaluate(run, arguments.plain_values(overrides), asked.config_dir)
     print(f"{figures_of(result)}\n{run}")
     return 0
 

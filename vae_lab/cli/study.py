@@ -12,13 +12,13 @@ DRY = "--dry-run"
 
 
 def study(argv: list[str]) -> int:
-    from vae_lab import config
+    from vae_lab import arguments
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
     argv, dry = without_flag(argv, DRY)
     argv, retry_failed = without_flag(argv, RETRY)
-    asked = config.parse_arguments(argv)
+    asked = arguments.parse(argv)
     words = asked.overrides
     if not words or "=" in words[0]:
         raise RequestError(f"study: which one? There are {listed(studies.find_studies())}")
@@ -26,8 +26,8 @@ def study(argv: list[str]) -> int:
         raise RequestError(f"study: takes overrides, --config-dir, {DRY} and {RETRY}, no other flag")
     flags = ["--config-dir", asked.config_dir] if asked.config_dir else []
     chosen = studies.read_study(words[0], asked.config_dir)
-    given = config.launcher_chosen(words[1:])
-    if config.is_search(given):
+    given = arguments.launcher_chosen(words[1:])
+    if arguments.is_search(given):
         raise RequestError(_search_instead(chosen.name, given, flags))
     command = chosen.command(given)
     print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)

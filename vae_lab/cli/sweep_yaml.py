@@ -37,17 +37,17 @@ def sweep_yaml(argv: list[str]) -> int:
 
 def _asked(argv: list[str]) -> tuple[str, list[str], str | None]:
     """The study, what a person overrides, and the folder of their options."""
-    from vae_lab import config
+    from vae_lab import arguments
     from vae_lab import study as studies
     from vae_lab.errors import RequestError, listed
 
-    asked = config.parse_arguments(argv)
+    asked = arguments.parse(argv)
     name, *overrides = asked.overrides or [""]
     if not name or "=" in name:
         raise RequestError(f"sweep-yaml: which study? There are {listed(studies.find_studies())}")
     if only_shows(asked) or asked.multirun:
         raise RequestError("sweep-yaml: takes overrides and --config-dir, no other flag")
-    for override in config.parse_overrides(overrides):
+    for override in arguments.parse_overrides(overrides):
         if override.key_or_group.startswith(("hydra", "logger", "optimized_metric")):
             reason = "an agent's job is one run, tracked by W&B and compared by val/elbo"
             raise RequestError(f"sweep-yaml: {override.input_line}: not to be set here: {reason}")
@@ -72,15 +72,15 @@ def _sweep(chosen: "Study", words: list[str], config_dir: str | None) -> dict[st
 
 def _parameters(words: list[str], crossed: set[str]) -> tuple[dict[str, Any], list[str]]:
     """What the sweep chooses, each with its values, and the words that are the same in every job."""
-    from vae_lab import config
+    from vae_lab import arguments
 
     parameters: dict[str, Any] = {}
     fixed = []
-    for override in config.parse_overrides(words):
+    for override in arguments.parse_overrides(words):
         word = override.input_line or ""
         if override.is_sweep_override() or override.key_or_group in crossed:
             key = word.partition("=")[0]
-            values = [point[0].partition("=")[2] for point in config.expand([word])]
+            values = [point[0].partition("=")[2] for point in arguments.expand([word])]
             parameters[key] = {"values": [_value(value) for value in values]}
         else:
             fixed.append(word)

@@ -17,13 +17,13 @@ _PARENT = "VAE_LAB_PARENT"
 
 
 def train(argv: list[str]) -> int:
-    from vae_lab import config
+    from vae_lab import arguments
 
     argv, retry_failed = without_flag(argv, RETRY)
-    asked = config.parse_arguments(argv)
-    if retry_failed and asked.multirun and config.is_search(asked.overrides):  # its sweeper knows what has failed
+    asked = arguments.parse(argv)
+    if retry_failed and asked.multirun and arguments.is_search(asked.overrides):  # its sweeper knows what has failed
         argv = [*argv, "hydra.sweeper.retry_failed=true"]
-        asked = config.parse_arguments(argv)
+        asked = arguments.parse(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
@@ -36,9 +36,9 @@ def train(argv: list[str]) -> int:
 
 
 def check(argv: list[str]) -> int:
-    from vae_lab import config
+    from vae_lab import arguments
 
-    asked = config.parse_arguments(argv)
+    asked = arguments.parse(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
         return 0
@@ -53,32 +53,32 @@ def check(argv: list[str]) -> int:
 def _tasks(asked: Any) -> list[Any]:
     """Every point of the request, composed, checked and built before the first one starts. Where a sweeper chooses them
     as it goes, the corners of its space are checked now, and each point before its job begins: then there are none."""
-    from vae_lab import config, study
+    from vae_lab import arguments, config, study
     from vae_lab.search.space import corners
 
     study.register_named(asked.overrides, asked.config_dir)
-    named = (asked.config_dir,) if asked.config_dir else ()
-    search = asked.multirun and config.is_search(asked.overrides)
-    points = (corners if search else config.expand)(asked.overrides) if asked.multirun else [asked.overrides]
+    search = asked.multirun and arguments.is_search(asked.overrides)
+    points = (corners if search else arguments.expand)(asked.overrides) if asked.multirun else [asked.overrides]
     with config.composer(asked.config_dir) as compose:
         composed = []
         for point in points:
-            with config.at_point(point, asked.overrides):
+            with arguments.at_point(point, asked.overrides):
                 composed.append(compose(point))
 
     from vae_lab.check import check_alone
     from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
     from vae_lab.grid import Task
     from vae_lab.launching import check_launcher
+    from vae_lab.options import folders
     from vae_lab.request import Requests
 
-    checked, requests = Requests(named, then=built), []
+    checked, requests = Requests(folders(asked.config_dir), then=built), []
     for point, cfg in zip(points, composed, strict=True):
-        with config.at_point(point, asked.overrides):
+        with arguments.at_point(point, asked.overrides):
             requests.append(checked(cfg))
     if asked.multirun:
         check_alone(requests)
-        check_launcher([*config.hydra_words(asked.overrides), *config.own_words(points[0])], asked.config_dir)
+        check_launcher([*arguments.hydra_words(asked.overrides), *arguments.own_words(points[0])], asked.config_dir)
     if search:
         _check_search(asked, points[0], requests[0])
     warn(requests)
@@ -87,18 +87,18 @@ def _tasks(asked: Any) -> list[Any]:
 
 def _check_search(asked: Any, point: list[str], first: Any) -> None:
     """What the sweeper is told, as far as it is ours: another package's is told what is wrong by itself."""
-    from vae_lab import config
+    from vae_lab import arguments, config
     from vae_lab.search.settings import Settings, checked, objectives_of
 
-    told = config.sweeper_settings([*config.hydra_words(asked.overrides), *point], asked.config_dir)
+    told = config.sweeper_settings([*arguments.hydra_words(asked.overrides), *point], asked.config_dir)
     if told.keys() >= Settings.model_fields.keys():
         checked(told, objectives_of(first.settings))
 
 
 def _hand_to_hydra(argv: list[str]) -> None:
-    from vae_lab import config, study
+    from vae_lab import arguments, config, study
 
-    asked = config.parse_arguments(argv)
+    asked = arguments.parse(argv)
     study.register_named(asked.overrides, asked.config_dir)
     config.run_hydra(argv, job)
 

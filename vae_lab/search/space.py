@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 
-from vae_lab.config import parse_overrides
+from vae_lab.arguments import parse_overrides
 from vae_lab.errors import RequestError, first_line, nearest
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.grid import forget_before, handed_out, stamp
 from vae_lab.identity import evaluation_hash
+from vae_lab.options import folders
 from vae_lab.request import Request, request
 from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
@@ -66,7 +67,7 @@ def sweep(
 
 def _request(overrides: list[str], config_dir: str | None) -> Request:
     with composer(config_dir) as compose:
-        return request(compose(overrides), (config_dir,) if config_dir else ())
+        return request(compose(overrides), folders(config_dir))
 
 
 class Told:

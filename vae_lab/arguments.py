@@ -1,0 +1,135 @@
+"""The words of a command line, before any config is composed of them: what is parsed, swept, and meant for Hydra itself."""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from vae_lab.errors import RequestError, first_line, nearest
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    asked = parser.parse_intermixed_args(list(argv))
+    if asked.config_dir and not Path(asked.config_dir).is_dir():
+        raise RequestError(f"--config-dir: {asked.config_dir} is no folder")
+    return asked
+
+
+def flags_first(argv: Sequence[str]) -> list[str]:
+    """The same arguments in the order that Hydra needs: it stops at an override between two flags."""
+    overrides = parse(argv).overrides
+    return [*(word for word in argv if word not in overrides), *overrides]
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run", "--retry-failed"]
+    word = message.rpartition(" ")[2]
+    if word == "--dry-run":
+        raise RequestError("--dry-run: belongs to vae-lab study; vae-lab check, with -m too, runs nothing")
+    hint = nearest(word, flags)
+    raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
+
+
+_SWEEPER_ADVICE = "how many runs go side by side is the launcher's, and a search is hydra/sweeper=optuna"
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """The points of a grid, each a list of overrides without a sweep, in the order of Hydra's own sweeper."""
+    hydra = hydra_words(overrides)
+    for word in hydra:
+        if word.lstrip("+~").startswith("hydra.sweeper."):
+            raise RequestError(f"{word}: the sweeper of a grid has no settings; {_SWEEPER_ADVICE}")
+    try:
+        batches = BasicSweeper.split_arguments(parse_overrides(own_words(overrides)), None)
+    except HydraException as error:
+        raise RequestError(f"{first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
+    return [hydra + list(point) for batch in batches for point in batch]
+
+
+def hydra_words(overrides: Sequence[str]) -> list[str]:
+    """The words that are for Hydra itself."""
+    return [o.input_line or "" for o in parse_overrides(list(overrides)) if o.key_or_group.startswith("hydra")]
+
+
+def own_words(overrides: Sequence[str]) -> list[str]:
+    """The other ones."""
+    hydra = hydra_words(overrides)
+    return [word for word in overrides if word not in hydra]
+
+
+def is_search(overrides: list[str]) -> bool:
+    """Whether the points of a multirun are chosen as it goes (`hydra/sweeper=...`); Hydra's own sweeper knows them all."""
+    return any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in parse_overrides(overrides))
+
+
+def launcher_chosen(overrides: list[str]) -> list[str]:
+    """The words for a study; where they set something of the launcher and choose none, with the one that it takes."""
+    told = any(word.lstrip("+~").startswith("hydra.launcher.") for word in overrides)
+    chosen = any(word.startswith("hydra/launcher") for word in overrides)
+    return ["hydra/launcher=joblib", *overrides] if told and not chosen else overrides
+
+
+@contextlib.contextmanager
+def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
+    """Says of a refusal at which point of a grid it was met: the words that are swept, but for those it begins with."""
+    try:
+        yield
+    except RequestError as error:
+        swept = {o.key_or_group for o in parse_overrides(list(overrides)) if o.is_sweep_override()}
+        words = [
+            w for w in point if w.lstrip("+").partition("=")[0] in swept and not str(error).startswith((w, "hydra"))
+        ]
+        raise RequestError(": ".join([*filter(None, [" ".join(words)]), str(error)])) from error
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    return [_parse_override(word) for word in overrides]
+
+
+def given(overrides: Sequence[str]) -> dict[str, Any]:
+    """What a person has set: keys and values, without what is swept or deleted. Errors: as `parse_once`."""
+    parsed = [o for o in parse_once(overrides) if not o.is_sweep_override() and not o.is_delete()]
+    return {override.key_or_group: override.value() for override in parsed}
+
+
+def parse_once(overrides: Sequence[str]) -> list[Override]:
+    """Errors: `RequestError` for a word that does not parse, and for a key that is there twice: one would be lost."""
+    words: dict[str, str] = {}
+    parsed = parse_overrides(list(overrides))
+    for override in parsed:
+        key, word = override.key_or_group, override.input_line or ""
+        if key in words:
+            raise RequestError(f"{key} is there twice: {words[key]} and {word}")
+        words[key] = word
+    return parsed
+
+
+def plain_values(overrides: list[str]) -> dict[str, Any]:
+    """Keys and values of overrides that each set one value."""
+    parsed = parse_overrides(overrides)
+    for override in parsed:
+        if override.is_sweep_override() or override.is_delete():
+            raise RequestError(f"{override.input_line}: one value is needed here, as in key=value")
+    return {override.key_or_group: override.value() for override in parsed}
+
+
+def _parse_override(word: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
+        if match := re.search(r"while evaluating '(.+)': (.+)", str(error)):
+            ends = "; an interval has two ends, as in interval(1e-4,1e-2)" if "interval(" in match[1] else ""
+            kind = f"{match[2]}{ends}"
+        raise RequestError(f"{word}: {kind}") from error
