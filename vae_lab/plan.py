@@ -1,6 +1,7 @@
 """What a study will run: every cell composed, checked and named before the first one starts."""
 
 import itertools
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
     folder = cells[0].directory.path.parent
     content = {
         "study": study.content["study"],
-        "command": "vae-lab train -m " + " ".join(command),
+        "command": shlex.join(["vae-lab", "train", "-m", *command]),
         "cells": [
             {
                 "arm": cell.point.arm,

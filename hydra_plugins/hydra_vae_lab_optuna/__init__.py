@@ -40,7 +40,8 @@ class OptunaSweeper(Sweeper):
 
         assert self.config is not None
         named = named_directories(self.config.hydra)
-        sweep(arguments, self.settings, named[0] if named else None, self._launch, _with_page)
+        told = [word for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+        sweep(arguments, told, self.settings, named[0] if named else None, self._launch, _with_page)
 
     def _launch(self, batch: list[list[str]], first: int) -> "Sequence[Outcome]":
         assert self.launcher is not None

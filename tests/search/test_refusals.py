@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from small_runs import TINY, Lab
-from small_searches import Search
+from small_searches import Search, command
 
 from hydra_plugins.hydra_vae_lab_grid import GridSweeper
 from vae_lab.errors import RequestError
@@ -130,6 +130,9 @@ def test_a_search_keeps_its_trials_in_one_place(search: Search, in_tmp: Path) ->
     one = [DIM, "hydra.sweeper.n_trials=1"]
     assert search(*one, "hydra.sweeper.storage=sqlite:///p1.db").code == 0
     noted = json.loads((in_tmp / "runs/quest/search.json").read_text())
+    words = noted.pop("command")
+    assert words.startswith("vae-lab train -m hydra/sweeper=optuna ")
+    assert words in (in_tmp / "runs/quest/report.html").read_text()
     assert noted == {"objectives": {"val/elbo": "max"}, "trials": 1, "storage": "sqlite:///p1.db"}
     said = search(*one)
     assert (said.code, said.out) == (2, "")
@@ -138,13 +141,14 @@ def test_a_search_keeps_its_trials_in_one_place(search: Search, in_tmp: Path) ->
     )
     assert "sqlite:///p1.db" in said.err
     assert said.err.count("\n") == 1
+    assert search(line=["check", *command(*one)[1:]]) == said
     assert not (in_tmp / "runs/quest/search.journal").exists()
 
 
 def test_a_password_is_noted_nowhere(in_tmp: Path) -> None:
     url = "postgresql://me:secret@host/db?password=secret"
     settings, _ = checked(node(f"hydra.sweeper.storage='{url}'"), ["val/elbo"])
-    note(settings, {"val/nll": "minimize"}, in_tmp, 3)
+    note(settings, {"val/nll": "minimize"}, in_tmp, 3, "vae-lab train")
     text = (in_tmp / "search.json").read_text()
     assert "postgresql://me:***@host/db" in text
     assert "secret" not in text

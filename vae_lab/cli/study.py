@@ -1,5 +1,6 @@
 """`vae-lab study`: a plan, one multirun over what is not done, a report."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def study(argv: list[str]) -> int:
     given = arguments.launcher_chosen(words[1:])
     if arguments.is_search(given):
         raise RequestError(_search_instead(chosen.name, given, flags))
-    command = chosen.command(given)
-    print(" ".join(["vae-lab train -m", *flags, *command]), flush=True)
+    command = [*flags, *chosen.command(given)]
+    print(shlex.join(["vae-lab", "train", "-m", *command]), flush=True)
 
     from vae_lab import check, launching, plan, progress, store  # Lightning takes seconds to import, and the first line
     from vae_lab import report as reports  # comes before it
@@ -46,7 +47,7 @@ def study(argv: list[str]) -> int:
     folder = tasks[0].path.parent
     with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):
         plan.write_plan(chosen, cells, command)
-        ended = _launch(folder, tasks, [*flags, *command], given, retry_failed)
+        ended = _launch(folder, tasks, command, given, retry_failed)
     failed = summarise(tasks)
     report([str(folder)])
     return int(failed or not ended)

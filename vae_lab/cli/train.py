@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from vae_lab.amounts import counted
@@ -92,7 +93,11 @@ def _check_search(asked: Any, point: list[str], first: Any) -> None:
 
     told = config.sweeper_settings([*arguments.hydra_words(asked.overrides), *point], asked.config_dir)
     if told.keys() >= Settings.model_fields.keys():
-        checked(told, objectives_of(first.settings))
+        settings, _ = checked(told, objectives_of(first.settings))
+
+        from vae_lab.search.study import check_folder
+
+        check_folder(settings, Path(first.settings["runs_dir"]) / settings.study_name)
 
 
 def _hand_to_hydra(argv: list[str]) -> None:

@@ -80,7 +80,8 @@ def _planned_row(path: Path, cell: Mapping[str, Any], known: Known) -> Row:
 
 def _unplanned(path: Path, known: Known) -> Study:
     """Any runs; those of a search with what it optimises."""
-    study = Study(path, store.read_search(path) or {}, (), is_planned=False)
+    facts = store.read_search(path) or {}
+    study = Study(path, facts, (), _command(facts.get("command")), is_planned=False)
     rows = [_row("", "", {}, {}, run, known) for run in store.find_runs(path)]
     return replace(study, rows=tuple(named(rows, study.objectives)))
 

@@ -195,7 +195,7 @@ def requeued(trial: Trial) -> bool:
 
 def open_study(settings: Settings, directions: list[Direction], folder: Path, identity: dict[str, Any]) -> optuna.Study:
     """The study of that name, made if there is none. Errors: `RequestError` if it is one of another search."""
-    _check_folder(settings, folder)
+    check_folder(settings, folder)
     storage = storage_at(settings.storage, folder)
     names = optuna.get_all_study_names(storage)
     if settings.study_name in names:
@@ -217,14 +217,14 @@ def open_study(settings: Settings, directions: list[Direction], folder: Path, id
     return study
 
 
-def note(settings: Settings, objectives: Mapping[str, Direction], folder: Path, trials: int) -> None:
+def note(settings: Settings, objectives: Mapping[str, Direction], folder: Path, trials: int, command: str) -> None:
     """Writes down, beside the runs, what their report is to know, and where the trials are."""
     better = {name: direction[:3] for name, direction in objectives.items()}
-    content = {"objectives": better, "trials": trials, "storage": _kept_in(settings)}
+    content = {"objectives": better, "trials": trials, "storage": _kept_in(settings), "command": command}
     write_atomically(folder / SEARCH, to_json(content))
 
 
-def _check_folder(settings: Settings, folder: Path) -> None:
+def check_folder(settings: Settings, folder: Path) -> None:
     """Errors: `RequestError` if the folder is that of a study, or of a search that keeps its trials elsewhere."""
     if settings.study_name in find_studies() or (folder / PLAN).exists():
         raise RequestError(
@@ -241,14 +241,16 @@ def _check_folder(settings: Settings, folder: Path) -> None:
 
 
 def _kept_in(settings: Settings) -> str:
-    """Where the trials are, without a password. Errors: `RequestError` for what is no URL."""
-    if settings.storage is None:
-        return JOURNAL
+    return JOURNAL if settings.storage is None else shown_url(settings.storage)
+
+
+def shown_url(url: str) -> str:
+    """The URL of a storage without a password. Errors: `RequestError` for what is no URL."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(settings.storage).set(query={}).render_as_string(hide_password=True)
+        return make_url(url).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError) as error:
         raise RequestError(f"hydra.sweeper.storage: {' '.join(str(error).split())}") from error
 

@@ -23,7 +23,7 @@ from vae_lab.options import folders
 from vae_lab.request import Request, request
 from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
-from vae_lab.search.study import Outcome, Search, note, open_study, requeued, total, trial_of, working
+from vae_lab.search.study import Outcome, Search, note, open_study, requeued, shown_url, total, trial_of, working
 from vae_lab.store import LOG
 from vae_lab.training.pruning import Pruning
 
@@ -35,9 +35,17 @@ Watched = Callable[[Path], AbstractContextManager[None]]
 
 
 def sweep(
-    overrides: list[str], node: Mapping[str, Any], config_dir: str | None, launch: Launch, watched: Watched
+    overrides: list[str],
+    told: list[str],
+    node: Mapping[str, Any],
+    config_dir: str | None,
+    launch: Launch,
+    watched: Watched,
 ) -> None:
     """Runs a search until it has its total number of trials, and prints the best.
+
+    Arguments:
+        told: the words that were for Hydra, `node` what its sweeper made of them.
 
     Errors: `RequestError` before the first run, if the request makes no sense; `SystemExit(1)` at the end if a run
     failed.
@@ -54,15 +62,23 @@ def sweep(
     }
     trials = total(settings, space)
     study = open_study(settings, directions, folder, identity)
-    note(settings, dict(zip(objectives, directions, strict=True)), folder, trials)
+    flags = ["--config-dir", config_dir] if config_dir else []
+    command = ["vae-lab", "train", "-m", *flags, *map(_without_password, told), *overrides]
+    note(settings, dict(zip(objectives, directions, strict=True)), folder, trials, shlex.join(command))
     with working(folder) as me:
-        told = Told(Search(settings, space, folder, study, me), fixed, objectives, config_dir)
+        found = Told(Search(settings, space, folder, study, me), fixed, objectives, config_dir)
         if settings.retry_failed:
-            told.search.retry_failed()
+            found.search.retry_failed()
         with watched(folder):
-            while batch := told.ask():
-                told.run(batch, launch)
-        told.conclude()
+            while batch := found.ask():
+                found.run(batch, launch)
+        found.conclude()
+
+
+def _without_password(word: str) -> str:
+    key, _, url = word.partition("=")
+    quotes = "'\""  # of Hydra's grammar
+    return f"{key}={shown_url(url.strip(quotes))}" if key.endswith("hydra.sweeper.storage") else word
 
 
 def _request(overrides: list[str], config_dir: str | None) -> Request:
