@@ -49,8 +49,8 @@ GRIDS = [
 @pytest.mark.parametrize(("words", "text"), GRIDS)
 def test_a_grid_s_own_sweeper_is_no_person_s(words: list[str], text: str, search: Search, in_tmp: Path) -> None:
     """`check` says what the launch does."""
-    for command in ("check", "train"):
-        said = search(line=[command, "-m", *TINY, "seed=0,1", *words])
+    for verb in ("check", "train"):
+        said = search(line=[verb, "-m", *TINY, "seed=0,1", *words])
         assert (said.code, said.out, said.err) == (2, "", f"vae-lab: {text}\n")
 
 
