@@ -21,3 +21,22 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+NOTHING = "n/a"
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """A number in fixed decimals; one that is not zero never reads as zero.
+
+    Example:
+        >>> number(1.005), number(-0.0001), number(0.0), number(2.5, sign=True), number(None)
+        ('1.00', '-0.0001', '0.00', '+2.50', 'n/a')
+    """
+    if value is None:
+        return NOTHING
+    plus = "+" if sign else ""
+    fixed = f"{value:{plus}.{digits}f}"
+    if float(fixed) == 0:
+        return f"{value:{plus}.1g}" if value else f"{0:.{digits}f}"
+    return fixed

@@ -52,6 +52,7 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
         "steps": module.updates,
         "steps_run": ledger.updates,
         "attempts": ledger.attempts,
+        **{name: int(count) for name, count in module.inference.facts().items()},
     }
 
 

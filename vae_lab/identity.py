@@ -13,29 +13,12 @@ import torch
 from vae_lab.build import locate
 from vae_lab.check import typed
 from vae_lab.data.files import content_hash
+from vae_lab.settings import COSMETIC
 from vae_lab.store import LAST
 from vae_lab.training.checkpoint_io import read_checkpoint
 
 NUMERICS = 2
 """Raised when a default or a random stream changes, so that numbers made before and after are never taken for the same."""
-
-COSMETIC = frozenset(
-    [
-        "study",
-        "arm",
-        "experiment",
-        "mitigation",
-        "runs_dir",
-        "logger",
-        "evaluation",
-        "rerun",
-        "fail_fast",
-        "optimized_metric",
-        "overrides",
-        "spec",
-    ]
-)
-
 
 TOP_LEVEL: dict[str, Any] = {
     "seed": 0, "latent_dim": 16, "batch_size": 128, "threads": 1, "init_from": None, "regularizer": {},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import index
+from vae_lab.amounts import number
 from vae_lab.index import Row
 
 TITLES = {"test/elbo": "elbo", "test/nll": "nll", "test/rate": "rate", "test/active_units": "active"}
@@ -92,7 +93,7 @@ def shown(key: str, value: Any) -> str:
     if "/" in key and value is None:
         return "-"
     if isinstance(value, float) and ("/" in key or key.startswith("timing.")):
-        return f"{value:.2f}".removesuffix(".00")
+        return f"{value:.0f}" if value.is_integer() else number(value)
     text = "" if value is None else " ".join(value) if key == "overrides" else str(value)
     text = text.rpartition(".")[2] if text.startswith("vae_lab.") else text
     return text if text.isprintable() else text.encode("unicode_escape").decode()

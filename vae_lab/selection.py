@@ -68,12 +68,15 @@ class Comparison:
                 instead = f" (did you mean '{part}{self.sign}{text}'?)" if part in names else ""
                 raise RequestError(f"{self.word}: {key} holds numbers, and {text} is none{instead}")
 
-    def hint(self, rows: Sequence[Row], names: Names) -> str:
-        """The nearest value that some run has, if it was asked for one that none has."""
-        if self.sign != "=" or any(self.holds(rows, names)):
-            return ""
+    def missing(self, rows: Sequence[Row], names: Names) -> list[tuple[str, str]]:
+        """Each value that was asked for and that no run has, and a question after the nearest that some run has."""
+        if self.sign != "=":
+            return []
         key = self.key(names)
-        return nearest(self.values[0], {shown(key, row.get(key)) for row in rows})
+        known = {id(value): value for row in rows for value in [row.get(key)]}.values()
+        absent = [text for text in self.values if not any(_equal(value, text) for value in known)]
+        there = {shown(key, value) for value in known}
+        return [(f"{self.name}={text}", nearest(text, there)) for text in absent]
 
 
 def comparison(word: str) -> Comparison | None:
@@ -136,7 +139,7 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-_NOTHING = ("null", "none")
+_NOTHING = ("null",)
 
 
 def _equal(value: Any, text: str) -> bool:

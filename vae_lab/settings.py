@@ -36,6 +36,25 @@ Span = Annotated[int, Ge(0), _Whole] | Annotated[float, Interval(ge=0, le=1), _P
 """A span of training: an int counts updates, a float is a fraction of the run, as in Lightning's `limit_train_batches`."""
 
 
+COSMETIC = frozenset(
+    [
+        "study",
+        "arm",
+        "experiment",
+        "mitigation",
+        "runs_dir",
+        "logger",
+        "evaluation",
+        "rerun",
+        "fail_fast",
+        "optimized_metric",
+        "overrides",
+        "spec",
+    ]
+)
+"""Keys that change no number of a trained model."""
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted key.
 

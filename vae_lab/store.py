@@ -129,8 +129,9 @@ class RunDirectory:
     def history(self) -> list[tuple[int, int, str, float]]:
         """Rows (step, epoch, name, value) of `metrics.csv`; a last line cut by a kill is left out."""
         rows = []
-        with contextlib.suppress(*MISSING), open(self.path / HISTORY, newline="", encoding="utf-8") as file:
-            for row in csv.reader(file):
+        with contextlib.suppress(*MISSING):
+            text = (self.path / HISTORY).read_text(encoding="utf-8")
+            for row in csv.reader(text[: text.rfind("\n") + 1].splitlines()):
                 with contextlib.suppress(ValueError):
                     step, epoch, name, value = row
                     rows.append((int(step), int(epoch), name, float(value)))

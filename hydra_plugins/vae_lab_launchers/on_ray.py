@@ -54,8 +54,10 @@ class RayLauncher(PackLauncher):
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of what runs here
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**{**quiet, **{key: value for key, value in self.init.items() if value is not None}})
+            signal.signal(signal.SIGTERM, terminated)  # Ray's own would exit with 1, as if runs had failed
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, TypeError) as error:
             raise RequestError(f"{self.name}: {typed_line(error)}") from error

@@ -113,19 +113,14 @@ def at_work(folder: Path) -> list[int]:
     return found
 
 
-def test_a_killed_job_stops_no_other_and_the_same_command_goes_on(
-    stand: Stand, in_tmp: Path, uncut: dict[str, object]
-) -> None:
+def test_a_killed_job_stops_no_other_and_its_run_goes_on(stand: Stand, in_tmp: Path, uncut: dict[str, object]) -> None:
     process = stand.start(in_tmp, *LONG)
     until(lambda: max(updates(in_tmp), default=0) > 200, process)
     os.kill(at_work(in_tmp)[0], signal.SIGKILL)
     said = finish(process)
-    assert said.code == 1
-    lost, rest = said.err.splitlines()
+    assert said.code == 0
+    (lost,) = said.err.splitlines()
     assert lost.startswith(f"{stand.words[0]}: lost: ")
-    assert rest == "1 of 3 runs did not end; the same command goes on from here"
-    assert len(results(in_tmp)) == 2
-    assert stand.lab(in_tmp, *LONG).code == 0
     assert metrics(in_tmp) == uncut
     assert sum(updates(in_tmp)) <= 3 * 1000 + 50  # one checkpoint interval of the one that was killed
 

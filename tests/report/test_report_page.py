@@ -1,6 +1,7 @@
 """The report of whole studies, written as files: page, table and verdict say what the runs say."""
 
 import csv
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -14,8 +15,10 @@ from vae_lab import report
 from vae_lab.claim import claim
 from vae_lab.errors import RequestError
 from vae_lab.metrics import METRICS
+from vae_lab.report.embed import embed
 from vae_lab.report.live import build_live
 from vae_lab.report.reading import NoReport
+from vae_lab.report.shown import Shown
 
 VANILLA, BETTER = Truth(1.7, -20.6, 5), Truth(6.0, -20.6, 15)
 
@@ -169,6 +172,19 @@ def test_a_failed_run_that_is_tried_again_is_under_way_on_the_live_page(tmp_path
     assert "boom" not in made.html
 
 
+def test_a_run_under_way_has_the_colour_of_its_arm_whatever_its_strength(tmp_path: Path) -> None:
+    weak = dataclasses.replace(BETTER, strength={"beta.value": 0.9}, elbo=BETTER.elbo - 9)
+    folder = write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER, weak]})
+    under_way = next(tmp_path.glob("good*0.9*s1"), None)
+    assert under_way is not None
+    (under_way / "result.json").unlink()
+    (under_way / "config.yaml").write_text("{}")
+    with claim(under_way):
+        made = build_live(folder, {}, 5.0)[0]
+    (run,) = embed(Shown(made.study, []), made.live)["partial"]
+    assert run["arm"] == 1
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_what_is_chosen_by_a_figure_is_the_better_one(name: str, tmp_path: Path) -> None:
     """Which way is better stands in `METRICS` alone: what has no better way is nothing to choose by."""
@@ -187,7 +203,7 @@ def test_what_is_chosen_by_a_figure_is_the_better_one(name: str, tmp_path: Path)
 
 def test_a_large_effect_is_told_with_interval_and_n(tmp_path: Path) -> None:
     verdict = words(write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER], "same": [VANILLA]}))
-    assert "The reference vanilla has collapsed: " in verdict
+    assert "The reference vanilla has collapsed by this rule alone, that 50% of its units are inactive: " in verdict
     assert re.search(
         r"Shown to keep more rate than vanilla: good by 4\.\d\d nats \[3\.\d\d, [45]\.\d\d\], .*\(n=3\)\.", verdict
     )
@@ -215,6 +231,8 @@ def test_cells_that_share_runs_are_no_winners(tmp_path: Path) -> None:
     assert not made.comparisons[0].is_claim
     assert made.comparisons[0].rate.mean == 0
     assert "vanilla and twin share runs: their settings come to the same." in made.notes
+    (tmp_path / "vanillas0" / "result.json").unlink()
+    assert "1 run of 3 gave no numbers and are listed as failures." in report.build(tmp_path).notes
 
 
 def test_one_run_for_every_seed_counts_once(tmp_path: Path) -> None:

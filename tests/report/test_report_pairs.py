@@ -95,6 +95,16 @@ def test_a_pair_has_the_numbers_of_scipys_tests(n: int) -> None:
     assert (pair.low_bootstrap is None) == (n < 10)
 
 
+def test_the_p_of_a_pair_does_not_depend_on_the_pairs_beside_it() -> None:
+    rng = np.random.default_rng(4)
+    smooth, base = list(rng.normal(0.5, 1, 14)), [0.0] * 14
+    tied = [float(x) for x in rng.integers(-3, 4, 14)]
+    alone = compare_pairs([cell("a", rate=smooth), cell("b", rate=base)], "test/rate")[0]
+    beside = compare_pairs([cell("a", rate=smooth), cell("b", rate=base), cell("c", rate=tied)], "test/rate")
+    assert alone.wilcoxon == beside[0].wilcoxon == pytest.approx(stats.wilcoxon(smooth).pvalue)
+    assert beside[2].wilcoxon == pytest.approx(stats.wilcoxon(np.subtract(base, tied)).pvalue)
+
+
 def test_all_pairs_are_corrected_for_their_number() -> None:
     rng = np.random.default_rng(3)
     cells = [cell(f"arm{i}", rate=list(rng.normal(0.3 * i, 0.5, 5))) for i in range(6)]
@@ -146,6 +156,7 @@ def test_arms_that_share_no_seed_are_no_pair() -> None:
 def test_the_front_has_who_is_beaten_by_nobody_in_both() -> None:
     rng = np.random.default_rng(5)
     points = [(float(nll), float(units)) for nll, units in zip(rng.random(40), rng.integers(0, 9, 40), strict=True)]
+    points += points[:20]  # runs that arms share
     cells = {i: cell(f"arm{i}", nll=[nll], active_units=[units]) for i, (nll, units) in enumerate(points)}
     beaten = {
         i

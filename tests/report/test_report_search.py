@@ -92,6 +92,16 @@ def test_the_same_settings_under_two_seeds_are_two_runs_of_one_arm(tmp_path: Pat
     ]
 
 
+def test_words_that_change_no_number_make_no_arm(tmp_path: Path) -> None:
+    typed = [[], ["logger=wandb"], ["fail_fast=true"], ["evaluation=long", "optimized_metric=val/nll", "experiment=x"]]
+    for seed, words in enumerate(typed):
+        settings = {"seed": seed, "overrides": [f"seed={seed}", "latent_dim=4", *words], "fail_fast": seed == 2}
+        write_run(tmp_path, "", seed, Truth(2, strength={"n": 1}), arm=None, settings=settings)
+    made = report.build(tmp_path)
+    assert [len(arm.chosen.completed) for arm in made.study.arms] == [4]
+    assert drawn_of(made)["axes"] == []
+
+
 def test_a_run_that_was_typed_without_a_word_has_its_default(tmp_path: Path) -> None:
     for n, words in enumerate([["latent_dim=16"], [], ["latent_dim=4"]]):
         settings = {"seed": 0, "overrides": words, "latent_dim": [16, 16, 4][n]}

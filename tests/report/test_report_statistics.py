@@ -104,6 +104,14 @@ def test_a_rise_is_told_in_nats_over_the_last_fifth() -> None:
     assert found.rise == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("points", [8, 20, 40])
+def test_of_converged_noisy_curves_one_in_forty_seems_to_rise(points: int) -> None:
+    rng, x = np.random.default_rng(points), np.arange(1, points + 1)
+    found = [trend(list(x), list(rng.normal(0, 1, points))) for _ in range(2000)]
+    rising = np.mean([one.is_rising for one in found if one])
+    assert 0.01 < rising < 0.04  # 0.025, of 2000: two standard errors are 0.007
+
+
 def test_few_validations_are_not_judged() -> None:
     assert trend(*curve(5, 0, points=7)) is None
     assert trend([], []) is None

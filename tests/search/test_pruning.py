@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import optuna
+import pytest
 from small_runs import TINY, results
 from small_searches import Search, Trials
 
@@ -68,6 +69,15 @@ def test_an_annealed_run_is_judged_by_what_follows_its_annealing(tmp_path: Path)
     assert not run(hopeless, trial)
     assert trial.study.trials[0].intermediate_values == {0: annealed[8]}
     assert set(seen(hopeless.directory)) == {4, 8}
+
+
+@pytest.mark.parametrize("words", [["beta=geco"], ["beta=pi"], ["beta=target_rate"], ["inference=aggressive"]])
+def test_a_run_that_follows_what_it_measures_is_never_looked_at(words: list[str], tmp_path: Path) -> None:
+    """Of such a warm-up nobody knows when it ends."""
+    trial = judge(optuna.pruners.ThresholdPruner(lower=1e9))
+    assert run(asked(tmp_path, *words), trial)
+    assert trial.study.trials[0].intermediate_values == {}
+    assert not run(asked(tmp_path), judge(optuna.pruners.ThresholdPruner(lower=1e9)))
 
 
 def test_arms_are_compared_at_the_same_step_after_they_have_settled(tmp_path: Path) -> None:

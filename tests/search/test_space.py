@@ -1,5 +1,8 @@
 """Hydra's sweep syntax means to a search what it means to Hydra."""
 
+import random
+
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -37,6 +40,26 @@ def test_a_value_is_written_as_hydra_s_own_sweeper_writes_it(word: str) -> None:
     (dimension,) = split([word])[1]
     values = dimension.values or dimension.texts
     assert [[dimension.word(value)] for value in values] == expand([word])
+
+
+def test_every_value_of_a_range_can_be_drawn_and_no_other() -> None:
+    """Sums of tenths are not tenths: what Optuna takes for beyond the end is never drawn."""
+    rng = random.Random(0)
+    for _ in range(300):
+        digits = rng.randint(0, 4)
+        start, step = (round(rng.uniform(*ends), digits) for ends in ((-2, 2), (0.1, 0.9)))
+        stop = start + max(step, 10.0**-digits) * rng.uniform(0.5, 12)
+        word = f"x=range({start},{stop:.{digits + 1}f},{step or 10.0**-digits})"
+        (dimension,) = split([word])[1]
+        distribution = dimension.distribution()
+        if isinstance(distribution, FloatDistribution):
+            assert distribution.step is not None
+            drawn = np.arange(round((distribution.high - distribution.low) / distribution.step) + 1) * distribution.step
+            drawn = drawn + distribution.low
+        else:
+            assert isinstance(distribution, IntDistribution)
+            drawn = np.arange(distribution.low, distribution.high + 1, distribution.step)
+        assert sorted(map(dimension.word, drawn)) == sorted(f"x={text}" for text in dimension.texts), word
 
 
 REFUSED = [

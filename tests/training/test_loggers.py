@@ -187,6 +187,16 @@ def with_test_figures(path: Path, step: int) -> Series:
     return history(path) | figures
 
 
+def test_wandb_has_the_figures_of_a_run_whose_rate_is_no_sum_over_latents(tmp_path: Path) -> None:
+    path, said = run(tmp_path, *DIGITS, "prior=mixture", "logger=wandb", "trainer.max_steps=20", base=[])
+    assert len(said) == 1
+    assert said[0].startswith("wandb sync ")
+    result = RunDirectory(path).result()
+    assert result is not None
+    assert result["details"]["test"]["rate_per_dimension"] is None
+    assert summary(path)["test/nll"] == result["metrics"]["test/nll"]
+
+
 def tensorboard_series(path: Path) -> Series:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -219,6 +229,7 @@ def test_mlflow_has_the_whole_run(tmp_path: Path) -> None:
         tmp_path, *DIGITS, "logger=mlflow", "logger.log_model=true", "trainer.max_steps=20", "seed=3", base=[]
     )
     assert said == []
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # or the next run of this process would go to this one's store
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("solo").experiment_id])
     check_same(mlflow_series(tmp_path, found.info.run_id), with_test_figures(path, 20))

@@ -1,5 +1,6 @@
 """The command `ls`: runs filtered, sorted, printed or exported."""
 
+import sys
 from pathlib import Path
 
 from vae_lab.amounts import counted
@@ -29,13 +30,16 @@ def ls(argv: list[str]) -> int:
     order, columns = (selection.split(flags.get(flag, "")) for flag in ("--sort", "--columns"))
     keys = {selection.key_of(name, names): name for name in columns}
     chosen = selection.ordered(selection.chosen(rows, comparisons, names), order, names)[:limit]
+    missing = [pair for each in comparisons for pair in each.missing(rows, names)]
+    if chosen and missing:
+        print(f"no run has {' or '.join(word + hint for word, hint in missing)}", file=sys.stderr)
     if "--export" in flags:
         from vae_lab.export import export
 
         export(chosen, list(keys) or listing.keys_of(rows), Path(flags["--export"]))
         print(f"{flags['--export']}: {counted(len(chosen), 'run')}")
     elif not chosen:
-        hint = next(filter(None, (each.hint(rows, names) for each in comparisons)), "")
+        hint = next((hint for _, hint in missing if hint), "")
         print(f"no runs in {folder} with {' '.join(compared)}{hint}")
     else:
         asked = [names[name.removeprefix("-")] for name in order]

@@ -31,6 +31,7 @@ class Weight(nn.Module):
     """What the objective may rely on."""
 
     settled = 0  # the first update from which the weight stays as it is, or from which its controller is left to work
+    adaptive = False  # whether it follows what it measures, so that nobody knows when its warm-up has ended
 
     def forward(self, t: int) -> float | Tensor:
         """The weight of the rate relative to the distortion's at update t."""

@@ -28,6 +28,8 @@ class Controller(Weight):
         lowest, highest: where the weight (or its multiplier) is kept; state: first values, by name.
     """
 
+    adaptive = True
+
     def __init__(self, lowest: float, highest: float, **state: float) -> None:
         super().__init__()
         if lowest > highest:

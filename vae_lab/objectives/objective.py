@@ -48,6 +48,11 @@ class Objective(nn.Module):
         """The first update from which the coefficients stay as they are."""
         return max(self.beta.settled, self.rate.settled)
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether they follow what is measured: of `settled` nobody knows then whether it is where they are going."""
+        return self.beta.adaptive
+
     def coefficients(self, t: int) -> Coefficients:
         """The coefficients at update t."""
         numbers = (*self.beta.weights(t), self.rate.target(t))

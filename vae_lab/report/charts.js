@@ -163,7 +163,7 @@ const charts = (() => {
     data.partial.forEach((run, k) => {
       const curve = run.curves[name];
       if (!curve) return;
-      const style = { ...look(data, state, run.cell ?? data.reference), dash: [4, 3], rank: 2 };
+      const style = { ...run.arm === null ? { color: MUTED, shape: "circle" } : look(data, state, run.arm), dash: [4, 3], rank: 2 };
       const after = state.whole ? -1 : curve.steps[curve.steps.length - 1] / 5;
       curve.steps.forEach((step, j) => add({ step, mean: curve.values[j], n: 1, arm: `${run.name}, running`, id: `running ${k}`, ...style, color: style.color === MUTED ? INK : style.color }, step > after));
     });

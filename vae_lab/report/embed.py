@@ -40,7 +40,7 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
         "curve_names": {
             name: describe(name) for name in dict.fromkeys(n for cell in cells for n in _curve_names(cell))
         },
-        "partial": [_partial(row, cells) for row in study.rows if row.status == "running"][:16] if live else [],
+        "partial": [_partial(row, shown) for row in study.rows if row.status == "running"][:16] if live else [],
         "rates": {i: found for i, cell in enumerate(cells) if (found := training.rate_map(cell, 60_000 // len(cells)))},
         "latents": {"variances": _sorted_lists(cells, "variances")},
         "mean_rates": _mean_rates(cells),
@@ -104,14 +104,15 @@ def _summary(cell: Cell, name: str) -> list[Any] | None:
 
 
 def pareto(cells: Mapping[int, Cell]) -> list[int]:
-    """The cells that no other beats in both mean test/nll (lower) and mean test/active_units (higher), by rising NLL."""
+    """The cells to which no other is as good in both mean test/nll (lower) and mean test/active_units (higher) and better
+    in one, by rising NLL."""
     points = {i: (cell.summary("test/nll").mean, cell.summary("test/active_units").mean) for i, cell in cells.items()}
     known = sorted((nll, -units, i) for i, (nll, units) in points.items() if nll is not None and units is not None)
-    front, most = [], -math.inf
-    for _, fewer, i in known:
-        if -fewer > most:
+    front, last = [], (math.nan, math.inf)
+    for nll, fewer, i in known:
+        if fewer < last[1] or (nll, fewer) == last:
             front.append(i)
-            most = -fewer
+            last = nll, fewer
     return front
 
 
@@ -119,9 +120,9 @@ def _curve_names(cell: Cell) -> list[str]:
     return [name for row in cell.completed[:1] for name in row.series if not name.startswith(training.RATE)]
 
 
-def _partial(row: Row, cells: Sequence[Cell]) -> dict[str, Any]:
-    place = next((i for i, cell in enumerate(cells) if cell.name == row.cell and cell.arm == row.arm), None)
-    return {"cell": place, "name": name_of(row), "curves": training.partial(row)}
+def _partial(row: Row, shown: Shown) -> dict[str, Any]:
+    place = next((i for i, arm in enumerate(shown.arms) if arm.name == row.arm), None)
+    return {"arm": place, "name": name_of(row), "curves": training.partial(row)}
 
 
 def _sorted_lists(cells: Sequence[Cell], name: str) -> dict[int, list[list[float]]]:

@@ -39,14 +39,14 @@ def name_of(row: Row) -> str:
 
 
 def _missing(study: Study) -> Iterator[str]:
-    if study.missing:
-        yield f"{counted(len(study.missing), 'run')} of {len(study.rows)} gave no numbers and are listed as failures."
+    if missing := {row.signature for row in study.missing}:
+        yield f"{counted(len(missing), 'run')} of {len(study.runs)} gave no numbers and are listed as failures."
 
 
 def _pruned(study: Study) -> Iterator[str]:
-    pruned = sum(row.is_pruned for row in study.rows)
+    pruned = sum(row.is_pruned for row in study.runs)
     if pruned:
-        yield f"{counted(pruned, 'run')} of {len(study.rows)} pruned by the search before the end: no failures, and no figures."
+        yield f"{counted(pruned, 'run')} of {len(study.runs)} pruned by the search before the end: no failures, and no figures."
 
 
 def _numberless(study: Study) -> Iterator[str]:
@@ -125,13 +125,18 @@ def _machine(study: Study) -> Iterator[str]:
 def _steps(study: Study) -> Iterator[str]:
     if told := _differ(study, lambda row: f"{row.nested('timing', 'steps')} updates"):
         yield f"Not the same budget: {told}."
+    inner = {
+        arm.name: {int(row.nested("timing", "inner_steps") or 0) for row in arm.chosen.completed} for arm in study.arms
+    }
+    if some := [f"{name} {min(counts)} to {max(counts)}" for name, counts in inner.items() if any(counts)]:
+        yield f"Not the same work: between its updates an arm took further steps of its encoder: {_some(some)}."
 
 
 def _tuning(study: Study) -> Iterator[str]:
-    most = max((len(arm.cells) for arm in study.arms), default=1)
-    if most > 1:
+    if len({len(arm.cells) for arm in study.arms}) > 1:
         tuned = [f"{arm.name} {len(arm.cells)}" for arm in study.arms if len(arm.cells) > 1]
-        yield f"Settings tried, and so training spent, differ between arms: {', '.join(tuned)}; every other arm 1."
+        others = "; every other arm 1" if len(tuned) < len(study.arms) else ""
+        yield f"Settings tried, and so training spent, differ between arms: {', '.join(tuned)}{others}."
 
 
 def _shared(study: Study) -> Iterator[str]:

@@ -119,7 +119,7 @@
   function tell() {
     const { a, b, metric } = state.pair, out = find("pair-told"), { fields } = data.pairs;
     const rows = data.pairs.metrics[metric] || [], row = rows.find(([i, j]) => (i === a && j === b) || (i === b && j === a));
-    if (a === b || !row) { out.replaceChildren(line(a === b ? "Choose two different arms." : "These two share no seed" + (data.pairs.all ? "." : ", or are not compared here: of so many arms each is compared with the reference only."))); return; }
+    if (a === b || !row) { out.replaceChildren(line(a === b ? "Choose two different arms." : "These two share no seed with a number of this metric" + (data.pairs.all ? "." : ", or are not compared here: of so many arms each is compared with the reference only."))); return; }
     const raw = Object.fromEntries(fields.map((field, i) => [field, row[i]]));
     const flip = raw.a !== a, turn = (low, high) => flip ? [low === null ? null : -high, low === null ? null : -low] : [low, high];
     const fixed = (value) => value === null ? "n/a" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(Math.abs(value) < 0.005 && value !== 0 ? 5 : 3);
@@ -132,7 +132,7 @@
       ["95% interval, this pair alone (paired t)", ends(raw.low, raw.high)],
       [`95% interval that holds over all ${rows.length} pairs${tried} (Bonferroni)`, `${ends(raw.low_all, raw.high_all)}: ${shown ? "a difference is shown" : "no difference shown"}`],
       ["p, paired t test, this pair alone", p(raw.p)],
-      [`p, the same corrected for all ${rows.length} pairs${tried} (Holm)`, p(raw.p_holm)],
+      [`p, the same corrected for all ${rows.length} pairs${tried} in this metric (Holm)`, p(raw.p_holm)],
     ];
     if (raw.low_bootstrap !== null) facts.push(["interval, this pair alone (bootstrap, BCa at 95%; about 91% of ten normal values)", ends(raw.low_bootstrap, raw.high_bootstrap)]);
     if (raw.wilcoxon !== null) facts.push(["p, Wilcoxon signed-rank test, this pair alone", p(raw.wilcoxon)]);

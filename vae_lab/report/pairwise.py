@@ -81,7 +81,7 @@ def _tested(keys: list[tuple[int, int]], d: np.ndarray, claims: int) -> dict[tup
         if n >= 3:
             shapiro[varies] = stats.shapiro(x, axis=1).pvalue
         if n >= WILCOXON_FROM:
-            wilcoxon[varies] = stats.wilcoxon(x, axis=1).pvalue
+            wilcoxon[varies] = _wilcoxon(x)
         if n in BOOTSTRAP:
             low[varies], high[varies] = bootstrap_means(x)
     columns = (mean - half, mean + half, mean - wide, mean + wide, p, p, shapiro, wilcoxon, low, high)
@@ -91,12 +91,25 @@ def _tested(keys: list[tuple[int, int]], d: np.ndarray, claims: int) -> dict[tup
     }
 
 
+def _wilcoxon(x: np.ndarray) -> np.ndarray:
+    """p for each row of (pairs, n). SciPy chooses one method for all rows that it is given: those that have ties, for which
+    there is no exact one, go apart from the others."""
+    size = np.sort(np.abs(x), axis=1)
+    tied = (np.diff(size, axis=1) == 0).any(1) | (size[:, 0] == 0)
+    p = np.empty(len(x))
+    for rows in (tied, ~tied):
+        if rows.any():
+            p[rows] = stats.wilcoxon(x[rows], axis=1).pvalue
+    return p
+
+
 def _holm(found: list[Pair], weights: dict[tuple[int, int], int]) -> list[Pair]:
-    """Holm's step-down correction of the p of each pair (Holm 1979), each of which stands for so many."""
+    """Holm's step-down correction of the p of each pair (Holm 1979), each of which was chosen among so many. A pair that is
+    refused takes one of them out, not all: the others it was chosen before are not refused with it."""
     known = sorted((pair.p, i) for i, pair in enumerate(found) if pair.p is not None)
     left, corrected, worst = sum(weights[found[i][:2]] for _, i in known), list(found), 0.0
     for p, i in known:
         worst = max(worst, min(1.0, left * p))
         corrected[i] = found[i]._replace(p_holm=worst)
-        left -= weights[found[i][:2]]
+        left -= 1
     return corrected

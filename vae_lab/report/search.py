@@ -6,7 +6,7 @@ from typing import Any
 
 from vae_lab.report.cells import Study
 from vae_lab.report.training import short
-from vae_lab.report.unplanned import OF_THE_RUN
+from vae_lab.report.unplanned import is_of_the_run
 from vae_lab.settings import flatten
 
 LEAST_AXES, MOST_AXES = 2, 10  # of a plan, whose arms and strengths say less than two better
@@ -48,7 +48,7 @@ def _thinned(count: int) -> list[int]:
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = dict.fromkeys(name for found in settings for name in found if not name.startswith(OF_THE_RUN))
+    names = dict.fromkeys(name for found in settings for name in found if not is_of_the_run(name))
     varying = [name for name in names if any(found.get(name) != settings[0].get(name) for found in settings)]
     return sorted(varying, key=lambda name: -_numbers(settings, name))[:MOST_AXES]
 

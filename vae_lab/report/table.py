@@ -68,7 +68,11 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
     ]
     if left := len(study.missing) - len(failures):
         failures.append(f"... and {left} more, all of them on the page")
-    for line in (*verdict, *(f"Note: {note}" for note in [*notes, *shown.left_out[:1]]), *failures):
+    for line in (
+        *verdict,
+        *(f"Note: {note}" for note in [*notes, *(line for line in shown.left_out if " arms (" in line)]),
+        *failures,
+    ):
         console.print(line, soft_wrap=not console.is_terminal)
 
 

@@ -16,7 +16,7 @@ Curve = Mapping[str, Any]
 
 def curves(cells: Sequence[Cell]) -> dict[str, dict[int, Curve]]:
     """Metric to the curves of the cells (by position) that logged it: `steps`, and over seeds (the first `RUNS` of them)
-    the `mean`, the lowest and the highest value, over the steps that every seed has reached."""
+    the `mean`, the lowest and the highest value, over the steps from where every seed has begun to where every has come."""
     series = [[row.series for row in cell.completed[:RUNS]] for cell in cells]
     names = list(dict.fromkeys(name for found in series for one in found for name in one if not name.startswith(RATE)))
     most = max(FEWEST, min(MOST, BUDGET // max(len(names) * len(cells), 1)))
@@ -32,8 +32,10 @@ def _curve(found: Iterable[Mapping[str, Any]], name: str, most: int) -> Curve | 
     lines = [series[name] for series in found if name in series]
     if not lines:
         return None
-    end = min(steps[-1] for steps, _ in lines)
-    steps = np.unique(np.concatenate([[s for s in steps if s <= end] for steps, _ in lines]))
+    start, end = max(steps[0] for steps, _ in lines), min(steps[-1] for steps, _ in lines)
+    steps = np.unique(np.concatenate([[s for s in steps if start <= s <= end] for steps, _ in lines]))
+    if not len(steps):
+        return None
     steps = _thinned(steps, most)
     values = np.array([np.interp(steps, *line) for line in lines])
     spread = {"low": short(values.min(0)), "high": short(values.max(0))} if len(lines) > 1 else {}

@@ -8,9 +8,14 @@ from typing import Any
 
 from vae_lab.report import words
 from vae_lab.report.cells import Row
+from vae_lab.settings import COSMETIC
 
-OF_THE_RUN = ("study.", "evaluation.", "logger.", "seed", "spec.", "overrides", "dataset.root", "runs_dir", "rerun", "arm", "experiment", "hydra")  # fmt: skip
-"""How settings begin that say nothing of the model."""
+_OF_THE_RUN = COSMETIC - {"mitigation"} | {"seed", "hydra"}
+
+
+def is_of_the_run(key: str) -> bool:
+    """Whether a setting, or a group, says nothing of the model."""
+    return key.partition(".")[0] in _OF_THE_RUN or key == "dataset.root"
 
 
 def named(rows: Sequence[Row], objectives: Mapping[str, str]) -> list[Row]:
@@ -22,10 +27,15 @@ def named(rows: Sequence[Row], objectives: Mapping[str, str]) -> list[Row]:
     """
     varied = _varied(rows)
     texts = _texts(varied)
-    found = []
-    for row, settings, text in zip(rows, varied, texts, strict=True):
-        arm = str(row.result.get("arm") or _at(row.settings, "study.arm") or text or f"run {row.signature[:8]}")
-        found.append(replace(row, arm=arm, over={"seed": row.settings.get("seed")}, varied=settings))
+    arms = [
+        str(row.result.get("arm") or _at(row.settings, "study.arm") or text)
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    unnamed, found = arms.count(""), []
+    for row, settings, arm in zip(rows, varied, arms, strict=True):
+        alone = not row.settings or unnamed == 1
+        name = arm or (f"run {row.signature[:8]}" if alone else "same settings")
+        found.append(replace(row, arm=name, over={"seed": row.settings.get("seed")}, varied=settings))
     count = Counter((row.arm, row.key) for row in found)
     twice = {arm for (arm, _), times in count.items() if times > 1}
     found = [replace(row, arm=f"{row.arm} {row.signature[:8]}") if row.arm in twice else row for row in found]
@@ -57,7 +67,7 @@ def _varied(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _typed(row: Row) -> Iterator[tuple[str, Any]]:
     for word in row.settings.get("overrides") or []:
         key, sign, text = str(word).lstrip("+").partition("=")
-        if sign and not key.startswith(OF_THE_RUN):
+        if sign and not is_of_the_run(key):
             yield key, _number(text)
 
 

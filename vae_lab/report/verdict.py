@@ -163,7 +163,10 @@ def _state(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     facts = f"{_use(study.reference)}{''.join(f', against {_use(arm)} in {arm.name}' for arm in study.controls[:1])}"
     name = study.reference.name
     if collapsed:
-        return Statement(f"The reference {name} has collapsed: {facts}.")
+        rule = (
+            "" if study.controls else f" by this rule alone, that {1 - COLLAPSED_SHARE:.0%} of its units are inactive"
+        )
+        return Statement(f"The reference {name} has collapsed{rule}: {facts}.")
     if _keeps_little(study):
         return Statement(
             f"The reference {name} has not collapsed outright, but keeps little of the control's rate: {facts}."

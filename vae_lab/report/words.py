@@ -3,23 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-NOTHING = "n/a"
+from vae_lab.amounts import NOTHING, number
 
-
-def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """A number in fixed decimals; one that is not zero never reads as zero.
-
-    Example:
-        >>> number(1.005), number(-0.0001), number(0.0), number(2.5, sign=True), number(None)
-        ('1.00', '-0.0001', '0.00', '+2.50', 'n/a')
-    """
-    if value is None:
-        return NOTHING
-    plus = "+" if sign else ""
-    fixed = f"{value:{plus}.{digits}f}"
-    if float(fixed) == 0:
-        return f"{value:{plus}.1g}" if value else f"{0:.{digits}f}"
-    return fixed
+__all__ = ["NOTHING", "first_line", "interval", "number", "strength"]
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:

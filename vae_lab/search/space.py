@@ -40,10 +40,15 @@ class Dimension:
         if self.values is None:
             return CategoricalDistribution(self.texts)
         low, high = min(self.values), max(self.values)
-        step = abs(self.values[1] - self.values[0]) if not self.continuous and len(self.values) > 1 else None
+        steps = 0 if self.continuous else len(self.values) - 1
+        step = (high - low) / steps if steps else 1
         if isinstance(low, int) and isinstance(high, int):
-            return IntDistribution(low, high, self.log, int(step or 1))
-        return FloatDistribution(low, high, self.log, step)
+            return IntDistribution(low, high, self.log, round(step) if steps else 1)
+        if self.continuous:
+            return FloatDistribution(low, high, self.log)
+        # to twelve digits, since a sum of tenths is none of them, and Optuna leaves out an end that no step comes to
+        low, high, step = (float(f"{number:.12g}") for number in (low, high, step))
+        return FloatDistribution(low, high, step=step)
 
     def word(self, value: Any) -> str:
         """The override that sets a value which Optuna chose."""

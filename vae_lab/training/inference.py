@@ -50,6 +50,7 @@ class Amortized(Inference):
 
     neutral = True
     settled = 0  # the first update from which a step does what it does ever after
+    adaptive = False  # whether what a step does follows what is measured
     resets: tuple[str, ...] = ()  # parts of the model that it returns to their first weights
 
     def step(self, run: Run, batch: Batch) -> None:
@@ -94,6 +95,7 @@ class Aggressive(Amortized):
     traits = Traits(
         needs={"whole_batch": _WHOLE, "wide_gradients": "it steps between two updates, where nobody unscales a loss"}
     )
+    adaptive = True
     active: Tensor
     best: Tensor
     waited: Tensor

@@ -3,11 +3,10 @@ Lightning's), or None."""
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from vae_lab.training.tracker import Backend, LoggerBackend
+from vae_lab.training.tracker import Backend, LastStep, LoggerBackend
 
 
 def csv() -> None:
@@ -22,9 +21,9 @@ def tensorboard(run_dir: Path) -> Backend:
         """Event files that hold each value once: a run that goes on writes them anew, since what was buffered when it
         was cut is lost, and what came after its checkpoint would be there twice."""
 
-        def begin(self) -> Mapping[str, int]:
+        def begin(self) -> LastStep:
             shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
-            return {}
+            return super().begin()
 
     return Events(TensorBoardLogger(run_dir, name="tensorboard", version=""))
 

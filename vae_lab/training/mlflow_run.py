@@ -1,8 +1,9 @@
 """One MLflow run for one run of the lab. Imported only when it is used: MLflow is an extra."""
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,9 +13,10 @@ from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
-from vae_lab.training.tracker import LoggerBackend, checkpoint
+from vae_lab.training.tracker import NONE, LastStep, LoggerBackend, checkpoint
 
 SIGNATURE = "vae_lab.signature"
+ADDRESS = "MLFLOW_TRACKING_URI"
 
 
 def _shown(address: str | None) -> str | None:
@@ -26,6 +28,18 @@ def _shown(address: str | None) -> str | None:
     scheme, name, password, rest = server.groups()
     os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(name), unquote(password)
     return scheme + rest
+
+
+@contextlib.contextmanager
+def _own_address() -> Iterator[None]:
+    """Keeps MLflow from telling its address, by a variable, to all that this process runs later."""
+    before = os.environ.get(ADDRESS)
+    try:
+        yield
+    finally:
+        os.environ.pop(ADDRESS, None)
+        if before is not None:
+            os.environ[ADDRESS] = before
 
 
 class MLflowRun(LoggerBackend):
@@ -49,18 +63,19 @@ class MLflowRun(LoggerBackend):
         log_model: bool,
     ) -> None:
         root = run_dir.parent.parent
-        address = uri or _shown(os.environ.get("MLFLOW_TRACKING_URI"))
+        address = uri or _shown(os.environ.get(ADDRESS))
         self._uri, self._local = address or f"sqlite:///{root / 'mlflow.db'}", None if address else root
         self._tags = dict(tag.partition("=")[::2] for tag in tags) | {SIGNATURE: run_dir.name}
         self._name, self._study, self._settings, self._log_model = run_name, study_name, settings, log_model
 
-    def begin(self) -> Mapping[str, int]:
-        if self._local is None:
-            return self._open()
-        with FileLock(self._local / ".mlflow.lock"):  # two that make the tables of a new store at once would clash
-            return self._open()
+    def begin(self) -> LastStep:
+        with _own_address():
+            if self._local is None:
+                return self._open()
+            with FileLock(self._local / ".mlflow.lock"):  # two that make the tables of a new store at once would clash
+                return self._open()
 
-    def _open(self) -> Mapping[str, int]:
+    def _open(self) -> LastStep:
         cut = self._cut()
         super().__init__(
             MLFlowLogger(
@@ -74,11 +89,12 @@ class MLflowRun(LoggerBackend):
         )
         if cut is None:
             self.logger.log_hyperparams(self._settings)  # MLflow lets none of them change
-            return {}
+            return super().begin()
         client = self._client()
         client.update_run(cut, status="RUNNING")
         names = client.get_run(cut).data.metrics
-        return {name: max(metric.step for metric in client.get_metric_history(cut, name)) for name in names}
+        last = {name: max(metric.step for metric in client.get_metric_history(cut, name)) for name in names}
+        return lambda name: last.get(name, NONE)
 
     def _cut(self) -> str | None:
         """The id of a run of this signature that has not ended well."""

@@ -294,6 +294,11 @@ class Training(pl.LightningModule):
         """The first update from which they do."""
         return max(self.objective.settled, self.inference.settled)
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether either follows what it measures, so that nobody knows when its warm-up has ended."""
+        return self.objective.adaptive or self.inference.adaptive
+
     def _weight(self, t: int) -> float:
         """The weight of the rate relative to the distortion's."""
         return float(self.objective.beta(t)) * self.inference.rate_weight(t)

@@ -21,7 +21,8 @@ class Judge(Protocol):
 
 class Pruning(Checkpoint):
     """Reports `val/elbo` after each validation from the moment the objective has settled, and ends the run, by raising
-    `Pruned`, when its judge says so.
+    `Pruned`, when its judge says so. A run that is adaptive is never reported and never ended: no moment is known at which
+    its warm-up is over.
 
     Step k is the k-th validation since then, counted from 0: an annealed run is compared at the same number of
     validations of its final objective, not at the same age, at which it would lose to every run without annealing.
@@ -47,7 +48,7 @@ class Pruning(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
-        if not pl_module.settled:
+        if pl_module.adaptive or not pl_module.settled:
             return
         self._seen.append(pl_module.val_elbo)
         for step in range(self._reported, len(self._seen)):

@@ -13,13 +13,16 @@ from pytorch_lightning.loggers.logger import Logger
 from vae_lab.errors import typed_line
 
 Row = tuple[int, int, str, float]  # step, epoch, name, value: a row of metrics.csv
+LastStep = Callable[[str], int]
+NONE = -1
+"""The last step of a series that a tracker holds nothing of."""
 
 
 class Backend(Protocol):
     """A tracker as the lab talks to it. Any method may raise."""
 
-    def begin(self) -> Mapping[str, int]:
-        """Opens the run, or goes on with it; the last step that it holds of each series, from an attempt that was cut."""
+    def begin(self) -> LastStep:
+        """Opens the run, or goes on with it; the last step that it holds of a series, from an attempt that was cut."""
 
     def write(self, metrics: dict[str, float], step: int) -> None:
         """Stores one value of some series. Steps come in order, and each series has one value a step."""
@@ -41,8 +44,8 @@ class LoggerBackend:
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
 
-    def begin(self) -> Mapping[str, int]:
-        return {}
+    def begin(self) -> LastStep:
+        return lambda name: NONE
 
     def write(self, metrics: dict[str, float], step: int) -> None:
         self.logger.log_metrics(metrics, step)
@@ -79,7 +82,7 @@ class Tracker(Logger):
     def __init__(self, backend: Backend, name: str, say: Callable[[str], object]) -> None:
         super().__init__()
         self._backend, self._chosen, self._say = backend, name, say
-        self._held: Mapping[str, int] = {}
+        self._held: LastStep = lambda name: NONE
         self._begun = self._broken = False
 
     name = property(lambda self: self._chosen)
@@ -88,17 +91,14 @@ class Tracker(Logger):
     def begin(self, history: Iterable[Row]) -> None:
         """Opens the run and hands it what `metrics.csv` holds already."""
         self._begun = True
-        self._held = self._safely(self._backend.begin) or {}
+        self._held = self._safely(self._backend.begin) or self._held
         for (step, epoch), rows in itertools.groupby(history, key=lambda row: row[:2]):
             self.log_metrics({"epoch": epoch, **{name: value for _, _, name, value in rows}}, step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        new = {name: value for name, value in metrics.items() if name == "epoch" or self._is_new(name, step or 0)}
+        new = {name: value for name, value in metrics.items() if name == "epoch" or (step or 0) > self._held(name)}
         if new.keys() - {"epoch"}:
             self._safely(self._backend.write, new, step or 0)
-
-    def _is_new(self, name: str, step: int) -> bool:
-        return name not in self._held or step > self._held[name]
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """A backend has the settings from the start."""

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import wandb
 from wandb.util import get_core_path
 
-from vae_lab.training.tracker import checkpoint
+from vae_lab.training.tracker import NONE, LastStep, checkpoint
 
 PER_DIMENSION = "val/rate_per_dimension/"
 
@@ -35,7 +34,7 @@ class WandbRun:
         self._dir, self._id, self._about, self._log_model = run_dir, run_id, about, log_model
         self._run: Any = None
 
-    def begin(self) -> Mapping[str, int]:
+    def begin(self) -> LastStep:
         swept = "WANDB_SWEEP_ID" in os.environ
         run_id = os.environ.get("WANDB_RUN_ID", self._id) if swept else self._id
         before = list(self._dir.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"))
@@ -48,21 +47,20 @@ class WandbRun:
             settings=wandb.Settings(console="off"),  # what a run says is in run.log
         )
         if self._run.offline:
-            return last_steps(before)
-        return defaultdict(lambda: self._run.starting_step - 1) if self._run.resumed else {}
+            steps = last_steps(before)
+            return lambda name: steps.get(name, NONE)
+        return lambda name: self._run.starting_step - 1 if self._run.resumed else NONE
 
     def write(self, metrics: dict[str, float], step: int) -> None:
         data: dict[str, Any] = dict(metrics)
         rates = [value for name, value in metrics.items() if name.startswith(PER_DIMENSION)]
-        if rates and all(map(math.isfinite, rates)):
-            data[PER_DIMENSION.rstrip("/")] = wandb.Histogram(rates)
-        self._run.log(data, step=step)
+        self._run.log(data | histogram(PER_DIMENSION.rstrip("/"), rates), step=step)
 
     def report(self, result: Mapping[str, Any], run_dir: Path) -> None:
         final: dict[str, Any] = {
             f"figures/{file.stem}": wandb.Image(str(file)) for file in sorted((run_dir / "figures").glob("*.png"))
         }
-        final["test/rate_per_dimension"] = wandb.Histogram(result["details"]["test"]["rate_per_dimension"])
+        final |= histogram("test/rate_per_dimension", result["details"]["test"]["rate_per_dimension"])
         self._run.log(
             final, step=result["timing"]["steps"], commit=True
         )  # before the summary, which it would overwrite
@@ -78,6 +76,12 @@ class WandbRun:
         folder, offline = Path(self._run.dir).parent, self._run.offline and not self._run.disabled
         self._run.finish(exit_code=exit_code)
         return f"wandb sync {folder}" if offline else None
+
+
+def histogram(name: str, rates: Any) -> dict[str, Any]:
+    """The rates of the latents under a name; nothing where a rate is no sum over latents (it is null then), or not finite."""
+    whole = isinstance(rates, list) and rates and all(rate is not None and math.isfinite(rate) for rate in rates)
+    return {name: wandb.Histogram(rates)} if whole else {}
 
 
 def last_steps(files: Iterable[Path]) -> dict[str, int]:
