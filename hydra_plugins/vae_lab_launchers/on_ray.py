@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,19 @@ class RayLauncher(PackLauncher):
         import ray
         from ray.exceptions import RayError
 
-        handler = signal.getsignal(signal.SIGTERM)  # Ray takes it; SIGTERM is to mean what it means everywhere here
+        # SIGTERM is to mean what it means everywhere here. Ray takes it for itself, and makes of the exit that a handler asks
+        # for during a wait one with code 1: it is noted then, and handled after the wait.
+        handler, noted = signal.getsignal(signal.SIGTERM), threading.Event()
         self._connect()
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGTERM, lambda *_: noted.set())
         try:
             task = ray.remote(_do).options(**self.remote)
             tasks = {task.remote(pack): pack for pack in packs}
             while tasks:
                 ready, _ = ray.wait(list(tasks), timeout=0.5)
+                if noted.is_set():
+                    signal.signal(signal.SIGTERM, handler)
+                    signal.raise_signal(signal.SIGTERM)
                 for reference in ready:
                     pack = tasks.pop(reference)
                     try:
@@ -47,6 +53,7 @@ class RayLauncher(PackLauncher):
                 if not ready:
                     yield None
         finally:
+            signal.signal(signal.SIGTERM, handler)
             ray.shutdown()
 
     def _connect(self) -> None:
@@ -54,10 +61,8 @@ class RayLauncher(PackLauncher):
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of what runs here
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**{**quiet, **{key: value for key, value in self.init.items() if value is not None}})
-            signal.signal(signal.SIGTERM, terminated)  # Ray's own would exit with 1, as if runs had failed
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         except (ray.exceptions.RayError, OSError, RuntimeError, ValueError, TypeError) as error:
             raise RequestError(f"{self.name}: {typed_line(error)}") from error
