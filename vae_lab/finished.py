@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from vae_lab.build import MODEL, build_model, spec_of, targets
 from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.claim import Claim
-from vae_lab.data.dataset import DataError
+from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
+from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.options import folders
@@ -30,6 +32,20 @@ class Run:
     config: dict[str, Any]
     result: dict[str, Any]
     model: VAE
+
+    def reconstruct(self, x: Tensor, seed: int = 0) -> Reconstructions:
+        """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x)."""
+        return reconstruct(self.model, x, seed)
+
+    def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
+        """The data that it was trained on.
+
+        Arguments:
+            moved: `dataset.root` or `dataset.path`, where the data lie elsewhere now.
+
+        Errors: `RequestError` if they are not there, or not the same.
+        """
+        return _same_data(self.path, {**self.config, "dataset": {**self.config["dataset"], **_last(moved or {})}})
 
 
 def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
@@ -94,15 +110,25 @@ def reevaluate(
                 f"{key}: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train"
             )
         settings[head][rest] = value
+    dataset = _same_data(path, settings, folders(config_dir))
+    asked = Request(settings, dataset, RunDirectory(path))
+    return under_claim(asked, lambda held: _reevaluated(asked, held, say), say)
+
+
+def _last(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.rpartition(".")[2]: value for key, value in options.items()}
+
+
+def _same_data(path: Path, settings: dict[str, Any], named: tuple[str, ...] = ()) -> Dataset:
+    """The dataset of a run's settings. Errors: `RequestError` if it is not there, or not what the run was trained on."""
     try:
-        dataset = check_settings({**settings, "init_from": None}, folders(config_dir))
+        dataset = check_settings({**settings, "init_from": None}, named)
         moved = dataset.fingerprint() != settings["spec"].get("fingerprint", dataset.fingerprint())
     except DataError as error:
         raise RequestError(str(error)) from error
     if moved:
         raise RequestError(f"{path} was trained on other data: the content of its dataset has changed")
-    asked = Request(settings, dataset, RunDirectory(path))
-    return under_claim(asked, lambda held: _reevaluated(asked, held, say), say)
+    return dataset
 
 
 def _reevaluated(asked: Request, held: Claim, say: Say) -> dict[str, Any]:

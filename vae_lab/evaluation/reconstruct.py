@@ -1,0 +1,34 @@
+"""Examples through the encoder and back."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lab.distributions import stream_seed
+from vae_lab.models import VAE
+
+
+class Reconstructions(NamedTuple):
+    """Of x, (n, *shape): the mean of p(x|z), None where the decoder has none in closed form (an autoregressive one), and a
+    draw from it, at z the mean of q(z|x)."""
+
+    mean: Tensor | None
+    sample: Tensor
+
+
+@torch.no_grad()
+def reconstruct(model: VAE, x: Tensor, seed: int = 0) -> Reconstructions:
+    """Encodes examples and decodes the mean of q(z|x).
+
+    Arguments:
+        x: (n, *shape), as the model was trained on. seed: of the draws; they do not depend on what was drawn before.
+    """
+    p = model.decode(model.encode(x).mean)
+    try:
+        mean = p.mean
+    except NotImplementedError:
+        mean = None
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(seed, "reconstruction"))
+        return Reconstructions(mean, p.sample())
