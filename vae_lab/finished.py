@@ -14,6 +14,7 @@ from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
+from vae_lab.evaluation.generate import Samples, sample
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
@@ -36,6 +37,10 @@ class Run:
     def reconstruct(self, x: Tensor, seed: int = 0) -> Reconstructions:
         """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x)."""
         return reconstruct(self.model, x, seed)
+
+    def sample(self, count: int, seed: int = 0) -> Samples:
+        """New examples: z from the prior, the mean of p(x|z), and a draw from it."""
+        return sample(self.model, count, seed)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
         """The data that it was trained on.

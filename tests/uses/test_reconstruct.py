@@ -1,45 +1,17 @@
 """Reconstruction on every kind of data, by command and from Python."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import TINY, Lab, Said
+from small_kinds import KINDS, Make
+from small_runs import Lab, Said
 
 import vae_lab
 from vae_lab.evaluation.sharpness import high_frequency_power, laplacian_variance
-
-SMALL = ["latent_dim=2", "batch_size=20", "trainer.max_steps=3", "evaluation.nll_samples=2", "evaluation.figures=false"]
-MLP = ["encoder=mlp", "encoder.hidden=[8]", "decoder.hidden=[8]", *SMALL]
-ARRAYS = ["dataset=arrays", "dataset.path=x.npy", "likelihood=gaussian"]
-
-KINDS: dict[str, tuple[list[str], tuple[int, ...]]] = {
-    "binary": (["dataset=digits", "decoder=mlp", *MLP], (1, 8, 8)),
-    "autoregressive": (["dataset=digits", "decoder=pixelcnn", "encoder=mlp", "encoder.hidden=[8]", *SMALL], (1, 8, 8)),
-    "grey": ([*ARRAYS, "decoder=mlp", *MLP], (1, 9, 7)),
-    "colour": ([*ARRAYS, "decoder=mlp", *MLP], (3, 6, 5)),
-    "vectors": (TINY, (10,)),
-    "two pixels": ([*ARRAYS, "decoder=mlp", *MLP], (1, 2, 2)),
-}
-
-Make = Callable[[str], Path]
-
-
-@pytest.fixture
-def made(lab: Lab, in_tmp: Path) -> Make:
-    def make(kind: str) -> Path:
-        words, shape = KINDS[kind]
-        np.save("x.npy", np.random.default_rng(0).random((60, *shape), dtype=np.float32))
-        said = lab("train", *words)
-        assert (said.code, said.err) == (0, ""), said
-        (run,) = Path("runs/solo").iterdir()
-        return run
-
-    return make
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,6 +20,7 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab report PATH... [--serve]             report.html and results.csv from run directories; --serve shows the page
                                                on http://127.0.0.1:8765 (--port N), on another address only with --host H
   vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
+  vae-lab sample RUN [count=200]               new examples from a finished run, and whether they are copies
   vae-lab reconstruct RUN [count=500]          reconstructions of a finished run, their errors and how blurred they are
   vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
@@ -101,6 +102,7 @@ COMMANDS = {
     "options": "runs",
     "sweep-yaml": "sweep_yaml",
     "reconstruct": "uses",
+    "sample": "uses",
 }
 
 

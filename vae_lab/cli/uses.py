@@ -9,6 +9,12 @@ def reconstruct(argv: list[str]) -> int:
     return _use("reconstruct", Reconstruct, argv)
 
 
+def sample(argv: list[str]) -> int:
+    from vae_lab.uses import Sample
+
+    return _use("sample", Sample, argv)
+
+
 def _use(name: str, kind: Any, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments
