@@ -15,6 +15,7 @@ from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
 from vae_lab.evaluation.generate import Samples, sample
+from vae_lab.evaluation.interpolate import Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
@@ -41,6 +42,10 @@ class Run:
     def sample(self, count: int, seed: int = 0) -> Samples:
         """New examples: z from the prior, the mean of p(x|z), and a draw from it."""
         return sample(self.model, count, seed)
+
+    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0) -> Points:
+        """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to."""
+        return interpolate(self.model, a, b, steps, way, seed)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
         """The data that it was trained on.

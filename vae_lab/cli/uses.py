@@ -15,6 +15,12 @@ def sample(argv: list[str]) -> int:
     return _use("sample", Sample, argv)
 
 
+def interpolate(argv: list[str]) -> int:
+    from vae_lab.uses import Interpolate
+
+    return _use("interpolate", Interpolate, argv)
+
+
 def _use(name: str, kind: Any, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments

@@ -43,18 +43,19 @@ def _decode(model: VAE, z: Tensor, seed: int) -> Tensor:
             return p.sample().clamp(0, 1)
 
 
-def write_panels(images: dict[str, Tensor], directory: Path) -> None:
-    """One PNG a panel, 8 images a row; grey for one channel, colour for three."""
+def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLUMNS) -> None:
+    """One PNG a panel, `columns` images a row, whole rows only where there are several; grey for one channel, colour for
+    three."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, x in images.items():
-        pixels = _grid(x.cpu()).mul(255).round().byte().numpy()
+        pixels = _grid(x.cpu(), columns).mul(255).round().byte().numpy()
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         size = (picture.width * SCALE, picture.height * SCALE)
         picture.resize(size, Image.Resampling.NEAREST).save(directory / f"{name}.png")
 
 
-def _grid(x: Tensor) -> Tensor:
+def _grid(x: Tensor, columns: int) -> Tensor:
     """(n, channels, height, width) to one image (rows * height, columns * width, channels) with a margin of a pixel."""
     x = torch.nn.functional.pad(x, (1, 1, 1, 1), value=0.5)
-    rows = [torch.cat(list(row), -1) for row in x.split(COLUMNS) if len(row) == COLUMNS or len(x) < COLUMNS]
+    rows = [torch.cat(list(row), -1) for row in x.split(columns) if len(row) == columns or len(x) < columns]
     return torch.cat(rows, -2).movedim(0, -1)

@@ -4,18 +4,20 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from vae_lab.check import check_arguments
 from vae_lab.data.dataset import Dataset
 from vae_lab.errors import RequestError
-from vae_lab.evaluation.panels import write_panels
+from vae_lab.evaluation.panels import COLUMNS, write_panels
 from vae_lab.finished import Run, load
 from vae_lab.store import to_json, write_atomically
 
+Steps = Annotated[int, Ge(2)]
 USES = "uses"
 """The folder of a run that holds a JSON for each use."""
 
@@ -23,10 +25,11 @@ USES = "uses"
 @dataclass(frozen=True)
 class Answer:
     """What a use has found: numbers by name (nested, None where there is none), and pictures (n, channels, height, width)
-    in [0, 1] by name."""
+    in [0, 1] by name, so many a row."""
 
     numbers: dict[str, Any]
     pictures: dict[str, Tensor] = field(default_factory=dict)
+    columns: int = COLUMNS
 
 
 class Use(Protocol):
@@ -55,7 +58,7 @@ def use(name: str, kind: type[Use], run_dir: str | Path, options: Mapping[str, A
     answer = kind(**own)(run, run.dataset(moved))
     told = {"use": name, "options": {**_defaults(kind), **own}, "numbers": answer.numbers}
     (path / USES).mkdir(exist_ok=True)
-    write_panels({f"{name}_{picture}": x for picture, x in answer.pictures.items()}, path / "figures")
+    write_panels({f"{name}_{picture}": x for picture, x in answer.pictures.items()}, path / "figures", answer.columns)
     write_atomically(path / USES / f"{name}.json", to_json(told))
     return answer, [
         path / USES / f"{name}.json",
