@@ -35,9 +35,14 @@ class Run:
     result: dict[str, Any]
     model: VAE
 
-    def reconstruct(self, x: Tensor, seed: int = 0) -> Reconstructions:
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The means of q(z|x), (n, k), of examples x, (n, *shape)."""
+        return self.model.encode(x).mean
+
+    def reconstruct(self, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
         """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x)."""
-        return reconstruct(self.model, x, seed)
+        return reconstruct(self.model, x, seed, first)
 
     def sample(self, count: int, seed: int = 0) -> Samples:
         """New examples: z from the prior, the mean of p(x|z), and a draw from it."""

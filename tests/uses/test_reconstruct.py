@@ -46,6 +46,20 @@ def test_every_kind_of_data_is_reconstructed(kind: str, made: Make, lab: Lab) ->
         assert picture.mode == ("RGB" if kind == "colour" else "L")
 
 
+def test_all_of_a_split_is_measured_in_parts(made: Make, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers without noise are those of one part."""
+    run = made("grey")
+    found = []
+    for part in (500, 4):
+        monkeypatch.setattr("vae_lab.uses.reconstruction._BATCH", part)
+        assert lab("reconstruct", run, "split=train", "count=1000").code == 0
+        found.append(json.loads((run / "uses" / "reconstruct.json").read_text())["numbers"])
+    assert found[0]["examples"] == found[1]["examples"] == 48
+    for name in ("mean_squared_error", "laplacian_variance", "high_frequency_power"):
+        assert found[1][name]["mean"] == pytest.approx(found[0][name]["mean"], rel=1e-5)
+    assert found[1]["mean_squared_error"]["sample"] == pytest.approx(found[0]["mean_squared_error"]["sample"], rel=0.1)
+
+
 def test_a_draw_is_the_same_whatever_was_drawn_before(made: Make) -> None:
     loaded = vae_lab.load(made("binary"))
     x = next(iter(loaded.dataset().batches("test", 20))).x

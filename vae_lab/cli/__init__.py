@@ -23,6 +23,7 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab sample RUN [count=200]               new examples from a finished run, and whether they are copies
   vae-lab reconstruct RUN [count=500]          reconstructions of a finished run, their errors and how blurred they are
   vae-lab interpolate RUN [first=0 second=1]   what lies between two examples, in z and in x, and how likely it is
+  vae-lab probe RUN [train_count=10000]        how well labels can be read off the code, linearly and by neighbours
   vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
   vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
@@ -105,6 +106,7 @@ COMMANDS = {
     "reconstruct": "uses",
     "sample": "uses",
     "interpolate": "uses",
+    "probe": "uses",
 }
 
 

@@ -21,6 +21,12 @@ def interpolate(argv: list[str]) -> int:
     return _use("interpolate", Interpolate, argv)
 
 
+def probe(argv: list[str]) -> int:
+    from vae_lab.uses import Probe
+
+    return _use("probe", Probe, argv)
+
+
 def _use(name: str, kind: Any, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments
@@ -37,6 +43,6 @@ def _use(name: str, kind: Any, argv: list[str]) -> int:
         raise RequestError(f"{name}: takes a run and its own options, no flag")
     answer, paths = use(name, kind, run, arguments.plain_values(options))
     for key, value in flatten(answer.numbers).items():
-        print(f"{key:40} {'n/a' if value is None else f'{value:.4g}'}")
+        print(f"{key:40} {'n/a' if value is None else value if isinstance(value, int) else f'{value:.4g}'}")
     print(*paths, sep="\n")
     return 0

@@ -18,11 +18,12 @@ class Reconstructions(NamedTuple):
 
 
 @torch.no_grad()
-def reconstruct(model: VAE, x: Tensor, seed: int = 0) -> Reconstructions:
+def reconstruct(model: VAE, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
     """Encodes examples and decodes the mean of q(z|x).
 
     Arguments:
         x: (n, *shape), as the model was trained on. seed: of the draws; they do not depend on what was drawn before.
+        first: the row of the first of them, where many are gone through in parts.
     """
     p = model.decode(model.encode(x).mean)
     try:
@@ -30,5 +31,5 @@ def reconstruct(model: VAE, x: Tensor, seed: int = 0) -> Reconstructions:
     except NotImplementedError:
         mean = None
     with torch.random.fork_rng():
-        torch.manual_seed(stream_seed(seed, "reconstruction"))
+        torch.manual_seed(stream_seed(seed, "reconstruction", first))
         return Reconstructions(mean, p.sample())

@@ -1,5 +1,6 @@
 """Reconstruction: an example through the encoder and back, and how blurred it comes out."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from vae_lab.finished import Run
 from vae_lab.settings import Count
 from vae_lab.uses.use import Answer
 
+_BATCH, _SHOWN = 500, 16
 SHARPNESS = {"laplacian_variance": laplacian_variance, "high_frequency_power": high_frequency_power}
 
 
@@ -29,25 +31,37 @@ class Reconstruct:
     seed: int = 0
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
-        x = next(iter(dataset.batches(self.split, self.count))).x
-        made = run.reconstruct(x, self.seed)
-        found = {name: one for name, one in made._asdict().items() if one is not None}
-        numbers: dict[str, Any] = {"examples": len(x), "mean_squared_error": {}}
-        for name in made._fields:
-            numbers["mean_squared_error"][name] = float((found[name] - x).square().mean()) if name in found else None
-        if x.dim() != 4:
-            return Answer(numbers)
-        if min(x.shape[-2:]) >= 3:
-            numbers |= {name: _beside(measure, x, made) for name, measure in SHARPNESS.items()}
-        shown = {"originals": x, **found} | ({"errors": (made.mean - x).abs()} if made.mean is not None else {})
-        return Answer(numbers, {name: one[:16].clamp(0, 1) for name, one in shown.items()})
+        shown: dict[str, Tensor] = {}
+        sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+        done = 0
+        for batch in dataset.batches(self.split, _BATCH):
+            x = batch.x[: self.count - done]
+            made = run.reconstruct(x, self.seed, first=done)._asdict()
+            found = {name: one for name, one in made.items() if one is not None}
+            for name, one in found.items():
+                sums["mean_squared_error", name] += float((one - x).double().square().flatten(1).mean(1).sum())
+            if x.dim() == 4 and min(x.shape[-2:]) >= 3:
+                for measure, of in SHARPNESS.items():
+                    for name, one in {"data": x, **found}.items():
+                        sums[measure, name] += float(of(one).sum())
+            if not done and x.dim() == 4:
+                shown = {"originals": x, **found}
+                shown |= {"errors": (found["mean"] - x).abs()} if "mean" in found else {}
+            done += len(x)
+            if done == self.count:
+                break
+        numbers: dict[str, Any] = {"examples": done}
+        for measure in dict.fromkeys(measure for measure, _ in sums):
+            numbers[measure] = _told({name: total / done for (of, name), total in sums.items() if of == measure})
+        return Answer(numbers, {name: one[:_SHOWN].clamp(0, 1) for name, one in shown.items()})
 
 
-def _beside(measure: Any, x: Tensor, made: Reconstructions) -> dict[str, float | None]:
-    """Means over examples, and those of the reconstructions relative to the data's."""
-    data = float(measure(x).mean())
-    found = {name: None if one is None else float(measure(one).mean()) for name, one in made._asdict().items()}
-    relative = {
-        f"{name}_relative": None if value is None or not data else value / data for name, value in found.items()
-    }
-    return {"data": data, **found, **relative}
+def _told(means: dict[str, float]) -> dict[str, float | None]:
+    """The means over examples, None where there is no mean of p(x|z), and, of what is measured on the data too, relative
+    to it."""
+    told: dict[str, float | None] = {name: means.get(name) for name in Reconstructions._fields}
+    if "data" in means:
+        data = means["data"]
+        relative = {f"{n}_relative": None if v is None or not data else v / data for n, v in told.items()}
+        told = {"data": data, **told, **relative}
+    return told
