@@ -116,8 +116,8 @@ def parse_once(overrides: Sequence[str]) -> list[Override]:
 
 
 def plain_values(overrides: list[str]) -> dict[str, Any]:
-    """Keys and values of overrides that each set one value."""
-    parsed = parse_overrides(overrides)
+    """Keys and values of overrides that each set one value. Errors: as `parse_once`."""
+    parsed = parse_once(overrides)
     for override in parsed:
         if override.is_sweep_override() or override.is_delete():
             raise RequestError(f"{override.input_line}: one value is needed here, as in key=value")

@@ -38,18 +38,29 @@ class Run:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """The means of q(z|x), (n, k), of examples x, (n, *shape)."""
+        self._check(x)
         return self.model.encode(x).mean
 
     def reconstruct(self, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
         """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x)."""
+        self._check(x)
         return reconstruct(self.model, x, seed, first)
 
     def sample(self, count: int, seed: int = 0) -> Samples:
         """New examples: z from the prior, the mean of p(x|z), and a draw from it."""
+        if count < 1:
+            raise ValueError(f"{count} samples asked for; one or more are needed")
         return sample(self.model, count, seed)
+
+    def _check(self, x: Tensor) -> None:
+        shape = tuple(self.config["spec"]["shape"])
+        if not isinstance(x, Tensor) or tuple(x.shape[1:]) != shape:
+            given = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"examples {given} given; this model takes a tensor (n, {', '.join(map(str, shape))})")
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0) -> Points:
         """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to."""
+        self._check(torch.stack([a, b]))
         return interpolate(self.model, a, b, steps, way, seed)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:

@@ -88,13 +88,15 @@ def test_what_lies_in_the_plane_of_a_perfect_linear_model_comes_back(made: Make)
 
 
 WRONG = [
-    ([], "reconstruct: which run? vae-lab reconstruct RUN [option=value]"),
+    ([], "reconstruct: which run? vae-lab reconstruct RUN [option=value ...]"),
+    (["RUN", "RUN"], "reconstruct: one run at a time, not 2: vae-lab reconstruct RUN [option=value ...]"),
+    (["RUN", "count=1", "count=2"], "count is there twice: count=1 and count=2"),
     (["nowhere"], "nowhere is no run directory: it has no config.yaml"),
     (["RUN", "cont=3"], "reconstruct.cont: no such key; reconstruct=Reconstruct has count, seed, split (did you mean 'count'?)"),
     (["RUN", "count=0"], "reconstruct.count: 0 given; must be a whole number, at least 1"),
     (["RUN", "split=tset"], "reconstruct.split: 'tset' given; must be one of train, val, test (did you mean 'test'?)"),
     (["RUN", "count=1,2"], "count=1,2: one value is needed here, as in key=value"),
-    (["RUN", "-m"], "reconstruct: takes a run and its own options, no flag"),
+    (["RUN", "-m"], "reconstruct: -m: no such flag; options are written option=value: vae-lab reconstruct RUN [option=value ...]"),
 ]  # fmt: skip
 
 
@@ -104,6 +106,14 @@ def test_mistakes_cost_one_line_and_write_nothing(made: Make, lab: Lab) -> None:
         said = lab("reconstruct", *(run if word == "RUN" else word for word in words))
         assert said == Said(2, "", f"vae-lab: {text}\n"), words
     assert not (run / "uses").exists()
+
+
+def test_tensors_of_another_shape_are_refused_from_python(made: Make) -> None:
+    loaded = vae_lab.load(made("binary"))
+    with pytest.raises(ValueError, match=r"examples \(2, 3\) given; this model takes a tensor \(n, 1, 8, 8\)"):
+        loaded.reconstruct(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="examples int given"):
+        loaded.encode(5)  # type: ignore[arg-type]
 
 
 def test_a_run_that_is_cut_failed_or_damaged_is_refused(made: Make, lab: Lab) -> None:

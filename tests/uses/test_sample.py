@@ -77,7 +77,10 @@ def test_of_equal_neighbours_the_first_is_named() -> None:
 def test_mistakes_cost_one_line(made: Make, lab: Lab) -> None:
     run = made("vectors")
     assert lab("sample", run, "count=-1") == Said(
-        2, "", "vae-lab: sample.count: -1 given; must be a whole number, at least 1\n"
+        2, "", "vae-lab: sample.count: -1 given; must be a whole number, at least 1, at most 100000\n"
     )
-    assert lab("sample").err == "vae-lab: sample: which run? vae-lab sample RUN [option=value]\n"
-    assert not (run / "uses").exists()
+    assert lab("sample").err == "vae-lab: sample: which run? vae-lab sample RUN [option=value ...]\n"
+    assert lab("sample", run, "count=1000000000").code == 2
+    assert lab("sample", "count=3", run).code == 0
+    with pytest.raises(ValueError, match="0 samples asked for"):
+        vae_lab.load(run).sample(0)

@@ -8,8 +8,7 @@ from torch import Tensor
 from vae_lab.data.dataset import Dataset
 from vae_lab.evaluation.generate import nearest
 from vae_lab.finished import Run
-from vae_lab.settings import Count
-from vae_lab.uses.use import Answer
+from vae_lab.uses.use import Answer, Drawn
 
 SHOWN = 16
 
@@ -26,7 +25,7 @@ class Sample:
         count: how many are drawn and measured. seed: of the draws.
     """
 
-    count: Count = 200
+    count: Drawn = 200
     seed: int = 0
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:

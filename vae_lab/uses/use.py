@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from vae_lab.check import check_arguments
@@ -18,6 +18,7 @@ from vae_lab.finished import Run, load
 from vae_lab.store import to_json, write_atomically
 
 Steps = Annotated[int, Ge(2)]
+Drawn = Annotated[int, Interval(ge=1, le=100_000)]  # all of them are kept in memory
 USES = "uses"
 """The folder of a run that holds a JSON for each use."""
 
