@@ -34,6 +34,7 @@ class Run:
     config: dict[str, Any]
     result: dict[str, Any]
     model: VAE
+    named: tuple[str, ...] = ()  # folders of options of the person's own, without which the data may not be known
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -71,7 +72,8 @@ class Run:
 
         Errors: `RequestError` if they are not there, or not the same.
         """
-        return _same_data(self.path, {**self.config, "dataset": {**self.config["dataset"], **_last(moved or {})}})
+        dataset = {**self.config["dataset"], **{key.rpartition(".")[2]: value for key, value in (moved or {}).items()}}
+        return _same_data(self.path, {**self.config, "dataset": dataset}, self.named)
 
 
 def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
@@ -90,7 +92,7 @@ def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
     which = settings["evaluation"].get("checkpoint", "last")
     model = build_model(settings, spec_of(settings))
     load_weights(model, path, which)
-    return Run(path, settings, result, model.eval())
+    return Run(path, settings, result, model.eval(), folders(config_dir))
 
 
 def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -141,11 +143,7 @@ def reevaluate(
     return under_claim(asked, lambda held: _reevaluated(asked, held, say), say)
 
 
-def _last(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.rpartition(".")[2]: value for key, value in options.items()}
-
-
-def _same_data(path: Path, settings: dict[str, Any], named: tuple[str, ...] = ()) -> Dataset:
+def _same_data(path: Path, settings: dict[str, Any], named: tuple[str, ...]) -> Dataset:
     """The dataset of a run's settings. Errors: `RequestError` if it is not there, or not what the run was trained on."""
     try:
         dataset = check_settings({**settings, "init_from": None}, named)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.distributions import stream_seed
+from vae_lab.evaluation.panels import mean_of
 from vae_lab.models import VAE
 
 _BLOCK = 1024
@@ -27,10 +28,7 @@ def sample(model: VAE, count: int, seed: int = 0) -> Samples:
         z = model.prior().sample(torch.Size([count]))
         p = model.decode(z)
         draw = p.sample()
-    try:
-        return Samples(z, p.mean, draw)
-    except NotImplementedError:
-        return Samples(z, None, draw)
+    return Samples(z, mean_of(p), draw)
 
 
 class Nearest(NamedTuple):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.distributions import stream_seed
+from vae_lab.evaluation.panels import mean_of
 from vae_lab.models import VAE
 
 Way = Literal["linear", "spherical"]
@@ -63,11 +64,7 @@ def interpolate(model: VAE, a: Tensor, b: Tensor, steps: int, way: Way = "linear
         for point in z:
             torch.manual_seed(stream_seed(seed, "interpolation"))
             draws.append(model.decode(point[None]).sample())
-    try:
-        mean = model.decode(z).mean
-    except NotImplementedError:
-        mean = None
-    return Points(z, mean, torch.cat(draws))
+    return Points(z, mean_of(model.decode(z)), torch.cat(draws))
 
 
 def length(points: Tensor) -> float:

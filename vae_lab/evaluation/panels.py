@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE, Batch
@@ -35,12 +36,20 @@ def panels(model: VAE, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
 
 def _decode(model: VAE, z: Tensor, seed: int) -> Tensor:
     p = model.decode(z)
+    mean = mean_of(p)
+    if mean is not None:
+        return mean.clamp(0, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(stream_seed(seed, "panel pixels"))
+        return p.sample().clamp(0, 1)
+
+
+def mean_of(p: Distribution) -> Tensor | None:
+    """The mean of p(x|z), None where it has none in closed form (an autoregressive one)."""
     try:
-        return p.mean.clamp(0, 1)
+        return p.mean
     except NotImplementedError:
-        with torch.random.fork_rng():
-            torch.manual_seed(stream_seed(seed, "panel pixels"))
-            return p.sample().clamp(0, 1)
+        return None
 
 
 def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLUMNS) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.distributions import stream_seed
+from vae_lab.evaluation.panels import mean_of
 from vae_lab.models import VAE
 
 
@@ -26,10 +27,6 @@ def reconstruct(model: VAE, x: Tensor, seed: int = 0, first: int = 0) -> Reconst
         first: the row of the first of them, where many are gone through in parts.
     """
     p = model.decode(model.encode(x).mean)
-    try:
-        mean = p.mean
-    except NotImplementedError:
-        mean = None
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(seed, "reconstruction", first))
-        return Reconstructions(mean, p.sample())
+        return Reconstructions(mean_of(p), p.sample())
