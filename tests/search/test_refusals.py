@@ -145,6 +145,12 @@ def test_a_search_keeps_its_trials_in_one_place(search: Search, in_tmp: Path) ->
     assert not (in_tmp / "runs/quest/search.journal").exists()
 
 
+def test_no_storage_is_asked_for_in_words_too(search: Search, in_tmp: Path) -> None:
+    said = search(DIM, "hydra.sweeper.n_trials=1", "hydra.sweeper.storage=null")
+    assert (said.code, said.err) == (0, "")
+    assert json.loads((in_tmp / "runs/quest/search.json").read_text())["storage"] == "search.journal"
+
+
 def test_a_password_is_noted_nowhere(in_tmp: Path) -> None:
     url = "postgresql://me:secret@host/db?password=secret"
     settings, _ = checked(node(f"hydra.sweeper.storage='{url}'"), ["val/elbo"])

@@ -78,7 +78,8 @@ def sweep(
 def _without_password(word: str) -> str:
     key, _, url = word.partition("=")
     quotes = "'\""  # of Hydra's grammar
-    return f"{key}={shown_url(url.strip(quotes))}" if key.endswith("hydra.sweeper.storage") else word
+    is_url = key.endswith("hydra.sweeper.storage") and url != "null"
+    return f"{key}={shown_url(url.strip(quotes))}" if is_url else word
 
 
 def _request(overrides: list[str], config_dir: str | None) -> Request:
