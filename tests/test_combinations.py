@@ -14,7 +14,7 @@ from vae_lab.build import targets
 from vae_lab.combinations import FREE, component_traits
 from vae_lab.config import composer, resolve
 from vae_lab.errors import RequestError
-from vae_lab.options import option_directories
+from vae_lab.places import option_directories
 from vae_lab.request import request
 from vae_lab.testing import declared
 

@@ -58,12 +58,12 @@ PLUGIN = {
 LAWS = """
     import inspect, pathlib, laplace_prior, vae_lab
     from hydra.core.plugins import Plugins
-    from vae_lab import cli, options
+    from vae_lab import cli, options, places
     from vae_lab.testing import check_prior
 
     for module in (vae_lab, laplace_prior):
         assert pathlib.Path(module.__file__).is_relative_to({site!r}), module.__file__
-    assert options.packaged("conf").is_relative_to({site!r}) and options.packaged("experiments").is_relative_to({site!r})
+    assert places.packaged("conf").is_relative_to({site!r}) and places.packaged("experiments").is_relative_to({site!r})
     launchers = Plugins.instance().class_name_to_class
     for name in ("on_ray.RayLauncher", "on_slurm.SlurmLauncher"):
         file = inspect.getfile(launchers[f"hydra_plugins.vae_lab_launchers.{{name}}"])

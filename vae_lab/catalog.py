@@ -1,7 +1,6 @@
 """What there is to choose from: every option of every group, with its meaning, its settings and their bounds."""
 
 import inspect
-import itertools
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,8 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from vae_lab.build import CONTEXT, locate
 from vae_lab.errors import RequestError, listed, nearest
-from vae_lab.options import PRESETS, groups, option_directories, options_with
+from vae_lab.options import PRESETS, groups, options_with
+from vae_lab.places import USE, head, option_directories
 from vae_lab.settings import flatten
 
 NOTES = ("Equation: ", "Evidence: ")  # what begins a line of a preset's head that is printed by itself
@@ -39,6 +39,7 @@ QUESTIONS = {
     "callbacks": "what is saved, and when does it stop?",
     "logger": "where do figures go beside metrics.csv?",
     "evaluation": "how is a finished run measured?",
+    USE: "what is a finished run put to? (vae-lab USE RUN [option=value ...])",
 }
 
 
@@ -66,7 +67,7 @@ class Option:
 
 def catalog(group: str | None = None) -> list[Option]:
     """Every option, or those of one group. Errors: `RequestError` for a group that there is not."""
-    there = set(groups()) - {"arm", "experiment"}
+    there = {*groups(), USE} - {"arm", "experiment"}
     known = list(dict.fromkeys(name for name in [*QUESTIONS, *sorted(there)] if name in there))
     if group is not None and group not in known:
         raise RequestError(f"{group}: no such group; groups: {listed(known)}{nearest(group, known)}")
@@ -83,8 +84,7 @@ def _options(group: str) -> Iterator[Option]:
 
 def _head(text: str) -> tuple[str, list[str]]:
     """The meaning and the notes in the comments at the head of a file, without Hydra's own."""
-    comments = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
-    lines = [line.removeprefix("#").strip() for line in comments if not line.startswith("# @package")]
+    lines = head(text)
     notes = [line for line in lines if line.startswith(NOTES)]
     return " ".join(line for line in lines if line not in notes), notes
 
@@ -252,7 +252,7 @@ def print_catalog(options: Sequence[Option]) -> None:
         for note in option.notes:
             print(f"      {note}")
         for setting in option.settings:
-            key = setting.name if option.group in PRESETS else f"{option.group}.{setting.name}"
+            key = setting.name if option.group in (*PRESETS, USE) else f"{option.group}.{setting.name}"
             comment = f"   # {setting.comment}" if setting.comment else ""
             print(f"      {key}={_written(setting.default)}   ({setting.allowed}){comment}")
 

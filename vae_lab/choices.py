@@ -16,11 +16,11 @@ from vae_lab.options import (
     groups,
     keys_of,
     option_content,
-    option_directories,
     options_saying,
     options_with,
     top_level_keys,
 )
+from vae_lab.places import option_directories
 
 SEVERAL = (*LISTS, "mitigation")  # groups that take a list of options
 

@@ -30,7 +30,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from vae_lab.arguments import flags_first, given, parse, parse_once, parse_overrides
 from vae_lab.choices import check_choices, no_such_option, unknown_key
 from vae_lab.errors import RequestError, first_line
-from vae_lab.options import folders, groups, option_directories, packaged, plugin_directories, top_level_keys
+from vae_lab.options import folders, groups, top_level_keys
+from vae_lab.places import option_directories, packaged, plugin_directories
 
 
 class VaeLabSearchPath(SearchPathPlugin):

@@ -2,11 +2,8 @@
 
 import contextlib
 import functools
-import importlib
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from vae_lab.errors import RequestError
+from vae_lab.places import USE, option_directories, packaged
 
-ENTRY_POINT = "vae_lab.conf"
 _TARGET = re.compile(r"(?:^|[\s{,])_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-
-
-def packaged(name: str) -> Path:
-    """The folder `conf` or `experiments`: inside an installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / f"_{name}"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / name
-
-
-@functools.cache
-def plugin_directories() -> list[Path]:
-    """Folders of options that other installed packages add by an entry point `vae_lab.conf = "package.folder"`."""
-    return [_package_directory(point.value) for point in entry_points(group=ENTRY_POINT)]
-
-
-def _package_directory(value: str) -> Path:
-    """The folder of `package.folder`, found without importing anything below the top package."""
-    top, *rest = value.replace(":", ".").split(".")
-    found = importlib.util.find_spec(top)
-    if found is None or not found.submodule_search_locations:
-        raise RequestError(f"the entry point {ENTRY_POINT} = '{value}' names no installed package")
-    return Path(next(iter(found.submodule_search_locations))).joinpath(*rest)
-
-
-def option_directories(named: Sequence[str] = ()) -> list[Path]:
-    return [packaged("conf"), *plugin_directories(), *(Path(directory) for directory in named)]
 
 
 def folders(config_dir: str | None) -> tuple[str, ...]:
@@ -52,11 +24,12 @@ def folders(config_dir: str | None) -> tuple[str, ...]:
 
 
 def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Every group and its options."""
+    """Every group of a run's config and its options."""
     found: dict[str, list[str]] = {}
     for directory in option_directories(named):
         for file in sorted(directory.glob("*/*.yaml")):
-            found.setdefault(file.parent.name, []).append(file.stem)
+            if file.parent.name != USE:
+                found.setdefault(file.parent.name, []).append(file.stem)
     for group in ("experiment", "arm"):
         with contextlib.suppress(OSError):
             found[group] = [name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)]

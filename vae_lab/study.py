@@ -13,7 +13,8 @@ from hydra.core.config_store import ConfigStore
 
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
-from vae_lab.options import folders, groups, packaged
+from vae_lab.options import folders, groups
+from vae_lab.places import packaged
 
 _KEYS = {"study", "arms", "over"}
 _STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}

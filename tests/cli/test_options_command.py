@@ -8,6 +8,7 @@ from small_runs import Lab
 
 from vae_lab.catalog import QUESTIONS, Option, allowed, catalog
 from vae_lab.options import groups
+from vae_lab.places import USE, uses
 from vae_lab.settings import Count, Momentum, Positive, Updates, Widths
 
 PAPER = re.compile(r"\b(19|20)\d\d\b")
@@ -22,7 +23,8 @@ def of_preset(name: str) -> Option:
 
 
 def test_every_option_of_every_group_is_there_with_a_meaning() -> None:
-    listed = {(option.group, option.name) for option in catalog()}
+    listed = {(option.group, option.name) for option in catalog() if option.group != USE}
+    assert {option.name for option in catalog(USE)} == set(uses())
     assert listed == {(g, name) for g, names in groups().items() if g not in ("experiment", "arm") for name in names}
     assert [option for option in catalog() if not option.meaning] == []
     assert set(groups()) - {"experiment", "arm"} <= set(QUESTIONS)

@@ -24,7 +24,8 @@ from vae_lab.models.likelihoods import GaussianLikelihood
 from vae_lab.models.parametrizations import Plain
 from vae_lab.models.posteriors import DiagonalPosterior
 from vae_lab.models.priors import StandardNormalPrior
-from vae_lab.options import groups, packaged
+from vae_lab.options import groups
+from vae_lab.places import packaged
 from vae_lab.request import Request, request
 from vae_lab.training.inference import Aggressive, SemiAmortized
 

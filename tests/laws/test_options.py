@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vae_lab import options
+from vae_lab import places
 from vae_lab.build import CONTEXT, MODEL, locate
 
 KINDS = [*MODEL, "bound", "beta", "rate", "corruption", "evaluation", "optimizer", "scheduler", "logger"]
 FILES = [
     file
-    for directory in options.option_directories()
+    for directory in places.option_directories()
     for kind in KINDS
     for file in sorted(directory.glob(f"{kind}/*.yaml"))
 ]

@@ -11,7 +11,7 @@ from law_options import node_of
 from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, kl_divergence
 
-from vae_lab import compose, options
+from vae_lab import compose, options, places
 from vae_lab.build import CONTEXT, locate
 from vae_lab.distributions import Gaussian, diagonal, standard
 from vae_lab.errors import RequestError
@@ -65,7 +65,7 @@ def test_it_keeps_them_at_other_settings(option: dict[str, dict[str, object]]) -
 
 @each
 def test_the_yaml_and_the_class_agree(name: str) -> None:
-    (file,) = [f for d in options.option_directories() for f in d.glob(f"regularizer/{name}.yaml")]
+    (file,) = [f for d in places.option_directories() for f in d.glob(f"regularizer/{name}.yaml")]
     content = file.read_text(encoding="utf-8")
     ((key, node),) = yaml.safe_load(content).items()
     target = locate(name, node.pop("_target_"))

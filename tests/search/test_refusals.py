@@ -14,7 +14,7 @@ from small_searches import Search, command
 
 from hydra_plugins.hydra_vae_lab_grid import GridSweeper
 from vae_lab.errors import RequestError
-from vae_lab.options import packaged
+from vae_lab.places import packaged
 from vae_lab.search.settings import checked, pruner_of, sampler_of
 from vae_lab.search.space import split
 from vae_lab.search.study import note, open_study, total

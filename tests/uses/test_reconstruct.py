@@ -96,7 +96,7 @@ WRONG = [
     (["RUN", "count=0"], "reconstruct.count: 0 given; must be a whole number, at least 1"),
     (["RUN", "split=tset"], "reconstruct.split: 'tset' given; must be one of train, val, test (did you mean 'test'?)"),
     (["RUN", "count=1,2"], "count=1,2: one value is needed here, as in key=value"),
-    (["RUN", "-m"], "reconstruct: -m: no such flag; options are written option=value: vae-lab reconstruct RUN [option=value ...]"),
+    (["RUN", "-m"], "reconstruct: takes options and --config-dir, no other flag: vae-lab reconstruct RUN [option=value ...]"),
 ]  # fmt: skip
 
 

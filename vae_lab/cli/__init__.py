@@ -20,13 +20,13 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab report PATH... [--serve]             report.html and results.csv from run directories; --serve shows the page
                                                on http://127.0.0.1:8765 (--port N), on another address only with --host H
   vae-lab evaluate RUN [overrides]             evaluates a finished run again, e.g. evaluation.nll_samples=5000
-  vae-lab sample RUN [count=200]               new examples from a finished run, and whether they are copies
-  vae-lab reconstruct RUN [count=500]          reconstructions of a finished run, their errors and how blurred they are
-  vae-lab interpolate RUN [first=0 second=1]   what lies between two examples, in z and in x, and how likely it is
-  vae-lab probe RUN [train_count=10000]        how well labels can be read off the code, linearly and by neighbours
+  vae-lab USE RUN [option=value ...]           puts a finished run to one of the uses below; vae-lab USE --help: its options
   vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
   vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
+
+Uses
+{uses}
 
 Examples
   vae-lab study collapse_digits
@@ -63,19 +63,20 @@ def _terminated(signum: int, frame: Any) -> NoReturn:
 
 
 def _dispatch(argv: list[str]) -> int:
+    from vae_lab.errors import RequestError, RunFailed, refusal
+    from vae_lab.places import uses
+
     command, rest = argv[0] if argv else "help", argv[1:]
-    own_help = command in COMMANDS and command != "train" and not {"-h", "--help"}.isdisjoint(rest)
-    if command in ("-h", "--help", "help") or own_help:
-        print(USAGE, end="")
+    helped = not {"-h", "--help"}.isdisjoint(rest)
+    if command in ("-h", "--help", "help") or (helped and command in COMMANDS and command != "train"):
+        print(USAGE.format(uses="\n".join(f"  {name:14} {meaning}" for name, meaning in uses().items())), end="")
         return 0
     if command == "--version":
         return _version()
-    from vae_lab.errors import RequestError, RunFailed, listed, nearest, refusal
-
     try:
-        if command not in COMMANDS:
-            raise RequestError(f"{command}: no such command; there are {listed(COMMANDS)}{nearest(command, COMMANDS)}")
-        return _command(command)(rest)
+        if command in COMMANDS:
+            return _command(command)(rest)
+        return _used(command, rest, helped)
     except RequestError as error:
         return say_error(error, 2)
     except RunFailed as error:
@@ -85,6 +86,18 @@ def _dispatch(argv: list[str]) -> int:
     except OSError as error:
         told = refusal(error)
         return say_error(told, 2 if isinstance(told, RequestError) else 1)
+
+
+def _used(command: str, rest: list[str], helped: bool) -> int:
+    """A command that is a use of a finished run; a folder of options of one's own may add some."""
+    from vae_lab.cli.uses import explain, known, use
+    from vae_lab.errors import RequestError, listed, nearest
+
+    uses = known(rest)
+    if command not in uses:
+        every = [*COMMANDS, *uses]
+        raise RequestError(f"{command}: no such command; there are {listed(every)}{nearest(command, every)}")
+    return explain(command) if helped else use(command, rest)
 
 
 def _version() -> int:
@@ -103,10 +116,6 @@ COMMANDS = {
     "check": "train",
     "options": "runs",
     "sweep-yaml": "sweep_yaml",
-    "reconstruct": "uses",
-    "sample": "uses",
-    "interpolate": "uses",
-    "probe": "uses",
 }
 
 

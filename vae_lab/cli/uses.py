@@ -1,41 +1,47 @@
 """The commands that put a finished run to a use."""
 
 
-def reconstruct(argv: list[str]) -> int:
-    return _use("reconstruct", "Reconstruct", argv)
-
-
-def sample(argv: list[str]) -> int:
-    return _use("sample", "Sample", argv)
-
-
-def interpolate(argv: list[str]) -> int:
-    return _use("interpolate", "Interpolate", argv)
-
-
-def probe(argv: list[str]) -> int:
-    return _use("probe", "Probe", argv)
-
-
-def _use(name: str, kind: str, argv: list[str]) -> int:
+def use(name: str, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments
+    from vae_lab.cli.words import only_shows
     from vae_lab.errors import RequestError
     from vae_lab.settings import flatten
 
     form = f"vae-lab {name} RUN [option=value ...]"
-    runs, words = [word for word in argv if "=" not in word], [word for word in argv if "=" in word]
-    for word in argv:
-        if word.startswith("-"):
-            raise RequestError(f"{name}: {word}: no such flag; options are written option=value: {form}")
+    asked = arguments.parse(argv)
+    if only_shows(asked) or asked.multirun:
+        raise RequestError(f"{name}: takes options and --config-dir, no other flag: {form}")
+    runs = [word for word in asked.overrides if "=" not in word]
     if len(runs) != 1:
         raise RequestError(f"{name}: {'which run?' if not runs else f'one run at a time, not {len(runs)}:'} {form}")
-    options = arguments.plain_values(words)
+    options = arguments.plain_values([word for word in asked.overrides if "=" in word])
 
     from vae_lab import uses  # Lightning takes seconds to import: what is mistyped is said before that
 
-    answer, paths = uses.use(name, getattr(uses, kind), runs[0], options)
+    answer, paths = uses.use(name, runs[0], options, asked.config_dir)
     for key, value in flatten(answer.numbers).items():
-        print(f"{key:40} {'n/a' if value is None else value if isinstance(value, int) else f'{value:.4g}'}")
+        print(f"{key:40} {'n/a' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
     print(*paths, sep="\n")
+    return 0
+
+
+def known(argv: list[str]) -> dict[str, str]:
+    """The uses that there are, with those of a folder of options of one's own, and what each is."""
+    from vae_lab import places
+
+    if not any(word.startswith("--config-dir") for word in argv):
+        return places.uses()
+    from vae_lab import arguments, options
+
+    return places.uses(options.folders(arguments.parse(argv).config_dir))
+
+
+def explain(name: str) -> int:
+    """What a use is, and its options."""
+    from vae_lab.catalog import catalog, print_catalog
+    from vae_lab.places import USE
+
+    print(f"vae-lab {name} RUN [option=value ...]")
+    print_catalog([option for option in catalog(USE) if option.name == name])
     return 0
