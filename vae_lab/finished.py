@@ -19,7 +19,7 @@ from vae_lab.evaluation.interpolate import Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
-from vae_lab.options import folders
+from vae_lab.options import defaults, folders, option_content
 from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
@@ -105,6 +105,7 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
+        settings = {group: option_content(group, str(defaults()[group])) for group in MODEL} | settings  # of older runs
         check_targets(settings, named)
         for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
             check_arguments(key, node)

@@ -33,7 +33,8 @@ class Spec:
     @property
     def traits(self) -> Traits:
         kind = {"binary": {"binary_x", "unit_x"}, "unit": {"unit_x", "real_x"}, "real": {"real_x"}}[self.kind]
-        return Traits(provides=frozenset(kind | ({"image"} if len(self.shape) == 3 else set())))
+        image, labels = len(self.shape) == 3 and "image", self.labels is not None and "labels"
+        return Traits(provides=frozenset(kind | {name for name in (image, labels) if name}))
 
 
 @dataclass(frozen=True)

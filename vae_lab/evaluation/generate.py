@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE
+from vae_lab.models import Autoencoding
 
 _BLOCK = 1024
 
@@ -21,11 +21,11 @@ class Samples(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: VAE, count: int, seed: int = 0) -> Samples:
+def sample(model: Autoencoding, count: int, seed: int = 0) -> Samples:
     """Draws z from the model's prior and decodes it; the same seed draws the same, whatever was drawn before."""
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(seed, "sample"))
-        z = model.prior().sample(torch.Size([count]))
+        z = model.draw_prior(count)
         p = model.decode(z)
         draw = p.sample()
     return Samples(z, mean_of(p), draw)

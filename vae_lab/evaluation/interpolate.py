@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE
+from vae_lab.models import Autoencoding
 
 Way = Literal["linear", "spherical"]
 
@@ -51,7 +51,7 @@ def spherical(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def interpolate(model: VAE, a: Tensor, b: Tensor, steps: int, way: Way = "linear", seed: int = 0) -> Points:
+def interpolate(model: Autoencoding, a: Tensor, b: Tensor, steps: int, way: Way = "linear", seed: int = 0) -> Points:
     """From the mean of q(z|a) to that of q(z|b).
 
     Arguments:
