@@ -79,7 +79,7 @@ def balanced(y: np.ndarray, count: int, seed: int) -> np.ndarray:
     if count < len(labels):
         raise ValueError(f"{count} labels given; there are {len(labels)} classes, and each needs one")
     order = np.random.default_rng(stream_seed(seed, "labels")).permutation(len(y))
-    more = set(labels[:: 1][: count % len(labels)])
+    more = set(labels[::1][: count % len(labels)])
     rows = [order[y[order] == c][: count // len(labels) + (c in more)] for c in labels]
     if sum(map(len, rows)) < count:
         raise ValueError(f"{count} labels given; the rarest class has {min(np.bincount(y)[labels])} examples")
@@ -94,10 +94,13 @@ class Fit:
     batch_size: int = 100
     lr: float = 1e-3
     alpha: float = 0.1
+    share: float | None = None
     seed: int = 0
 
 
-def fit_supervised(net: nn.Module, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarray, y: Tensor, fit: Fit) -> None:
+def fit_supervised(
+    net: nn.Module, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarray, y: Tensor, fit: Fit
+) -> None:
     """Minimises the cross-entropy of the labelled examples alone."""
     optimizer = torch.optim.Adam(net.parameters(), fit.lr, fused=True)
     for t, (part,) in zip(range(fit.updates), _parts(fit, rows), strict=False):
@@ -116,7 +119,7 @@ def fit_m2(model: M2, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarra
         draw: (rows, t) to x, (B, d), as presented at update t. rows: of the labelled. y: (n,). n: of all examples.
     """
     optimizer = torch.optim.Adam(model.parameters(), fit.lr, fused=True)
-    share, others = len(rows) / n, np.setdiff1d(np.arange(n), rows)
+    share, others = fit.share or len(rows) / n, np.setdiff1d(np.arange(n), rows)
     generator = stream(fit.seed, "m2 noise")
     for t, (known, unknown) in zip(range(fit.updates), _parts(fit, rows, others), strict=False):
         x, labels = draw(known, t), y[known]
@@ -137,7 +140,9 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 def _parts(fit: Fit, *pools: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Without end: of each pool at most `batch_size` rows, each pass over it in a new order."""
     generators = [np.random.default_rng(stream_seed(fit.seed, "rows", i)) for i in range(len(pools))]
-    yield from zip(*(_passes(pool, fit.batch_size, rng) for pool, rng in zip(pools, generators, strict=True)), strict=True)
+    yield from zip(
+        *(_passes(pool, fit.batch_size, rng) for pool, rng in zip(pools, generators, strict=True)), strict=True
+    )
 
 
 def _passes(pool: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
