@@ -94,7 +94,6 @@ class Fit:
     batch_size: int = 100
     lr: float = 1e-3
     alpha: float = 0.1
-    share: float | None = None
     seed: int = 0
 
 
@@ -119,7 +118,7 @@ def fit_m2(model: M2, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarra
         draw: (rows, t) to x, (B, d), as presented at update t. rows: of the labelled. y: (n,). n: of all examples.
     """
     optimizer = torch.optim.Adam(model.parameters(), fit.lr, fused=True)
-    share, others = fit.share or len(rows) / n, np.setdiff1d(np.arange(n), rows)
+    share, others = len(rows) / n, np.setdiff1d(np.arange(n), rows)
     generator = stream(fit.seed, "m2 noise")
     for t, (known, unknown) in zip(range(fit.updates), _parts(fit, rows, others), strict=False):
         x, labels = draw(known, t), y[known]

@@ -106,7 +106,9 @@ class SemiSupervised:
         sizes, classes = dataset.spec().sizes, dataset.spec().labels
         train = dataset.batches("train", sizes["train"], seed=draw, shuffle=True)
         test = next(iter(dataset.batches("test", sizes["test"])))
-        assert train.y is not None and test.y is not None and classes is not None
+        assert train.y is not None
+        assert test.y is not None
+        assert classes is not None
         means = run.encode(test.x)
         live = means.std(0) > LIVE
 
@@ -130,7 +132,7 @@ class SemiSupervised:
             (test.x.flatten(1), means[:, live], test.y),
             lambda size: build(run.config["likelihood"], shape=[size]),
             classes,
-            Fit(self.updates, self.batch_size, self.lr, self.alpha, stream_seed(self.seed, "fit", draw)),
+            Fit(self.updates, self.batch_size, self.lr, self.alpha, seed=stream_seed(self.seed, "fit", draw)),
         )
 
 
