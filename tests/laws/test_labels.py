@@ -64,7 +64,7 @@ def density(model: VAE, y: int) -> MultivariateNormal:
     return MultivariateNormal(w @ mean + b.double(), w @ spread @ w.T + noise)
 
 
-def examples(n: int = 60) -> tuple[Tensor, Tensor]:
+def examples(n: int = 30) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     return torch.randn(n, 5, generator=generator), torch.arange(n) % CLASSES
 
@@ -73,10 +73,10 @@ def examples(n: int = 60) -> tuple[Tensor, Tensor]:
 def test_the_nll_is_that_of_x_given_its_label(told: str) -> None:
     model, (x, y) = widened(made(*LINEAR, told=told)), examples()
     exact = torch.stack([-density(model, int(c)).log_prob(row.double()) for row, c in zip(x, y, strict=True)])
-    found = importance_nll(model, [Batch(x, y)], 20_000)
+    found = importance_nll(model, [Batch(x, y)], 4000)
     spread = (1 / found.effective_sample_size).sqrt()
     assert ((found.nll - exact).abs() < 6 * spread).all()
-    assert float(spread.mean()) < 0.03
+    assert float(spread.mean()) < 0.06
     wrong = torch.stack([-density(model, int(c)).log_prob(row.double()) for row, c in zip(x, y.roll(1), strict=True)])
     assert told == "encoder" or float((found.nll - wrong).abs().mean()) > 0.1  # where q alone is told, p(x) is one
 
@@ -106,9 +106,9 @@ def test_each_part_is_told_where_it_should_be_and_nowhere_else(told: str) -> Non
 )
 @pytest.mark.parametrize("told", ["both", "all"])
 def test_an_example_has_the_same_terms_whatever_labels_are_beside_it(words: tuple[str, ...], told: str) -> None:
-    model = made("likelihood=gaussian", *words, "latent_dim=2", shape=(1, 6, 5), told=told)
-    x = (torch.rand(4, 1, 6, 5, generator=torch.Generator().manual_seed(3)) > 0.5).float()
-    y, noise = torch.tensor([0, 1, 2, 1]), model.noise(4, 2, torch.Generator().manual_seed(4))
+    model = made("likelihood=gaussian", *words, "latent_dim=2", shape=(1, 6, 5), told=told).double()
+    x = (torch.rand(4, 1, 6, 5, generator=torch.Generator().manual_seed(3)) > 0.5).double()
+    y, noise = torch.tensor([0, 1, 2, 1]), model.noise(4, 2, torch.Generator().manual_seed(4)).double()
     together = model.terms(Batch(x, y), noise).elbo
     for i in range(4):
         alone = model.terms(Batch(x[i : i + 1], y[i : i + 1]), noise[:, i : i + 1]).elbo
@@ -130,7 +130,7 @@ def test_a_code_that_follows_the_label_alone_says_nothing_under_priors_that_do_t
         linear.weight[:2, 5:] = loc.T
         model.encoder.beside.copy_(torch.eye(3))
     x, y = examples()
-    batches = [Batch(a, b) for a, b in zip(x.split(25), y.split(25), strict=True)]
+    batches = [Batch(a, b) for a, b in zip(x.split(13), y.split(13), strict=True)]
     meter = ElboMeter()
     for i, batch in enumerate(batches):
         meter.update(model, batch, i)
@@ -144,15 +144,15 @@ def test_a_code_that_follows_the_label_alone_says_nothing_under_priors_that_do_t
 def test_the_information_is_that_given_the_label() -> None:
     """By brute force over the examples of each label."""
     model, (x, y) = made(*LINEAR, told="all"), examples(30)
-    found = information(model, [Batch(x[:20], y[:20]), Batch(x[20:], y[20:])], samples=4000).plug_in
+    found = information(model, [Batch(x[:20], y[:20]), Batch(x[20:], y[20:])], samples=2000).plug_in
     expected = []
     for c in range(CLASSES):
         q = model.given(torch.tensor(c)).encode(x[y == c])
-        z = q.sample((4000,))
+        z = q.sample((2000,))
         each = torch.stack([q.log_prob(z[:, i : i + 1].expand(-1, 10, -1)) for i in range(10)], 1)  # (draws, i, m)
         own = each.diagonal(dim1=1, dim2=2)
         expected.append((own - (each.logsumexp(-1) - math.log(10))).mean(0))
-    assert found == pytest.approx(float(torch.cat(expected).mean()), abs=0.02)
+    assert found == pytest.approx(float(torch.cat(expected).mean()), abs=0.03)
 
 
 def test_what_is_told_no_label_refuses_and_what_is_told_none_ignores() -> None:
@@ -164,7 +164,7 @@ def test_what_is_told_no_label_refuses_and_what_is_told_none_ignores() -> None:
 
 
 def test_a_run_that_is_told_labels_trains_better_than_one_that_is_not_and_is_rebuilt(lab: Lab, in_tmp: Path) -> None:
-    words = ["dataset=digits", "latent_dim=2", "trainer.max_steps=150", "evaluation.nll_samples=20", "trainer=debug"]
+    words = ["dataset=digits", "latent_dim=2", "trainer.max_steps=60", "evaluation.nll_samples=20", "trainer=debug"]
     words[-1:] = []
     results = {}
     for labels in ("ignored", "given"):
@@ -173,7 +173,7 @@ def test_a_run_that_is_told_labels_trains_better_than_one_that_is_not_and_is_reb
         (run,) = (p for p in Path("runs/solo").iterdir() if p not in [r for r, _ in results.values()])
         results[labels] = run, vae_lab.load(run)
     nll = {name: loaded.result["metrics"]["test/nll"] for name, (_, loaded) in results.items()}
-    assert nll["given"] < nll["ignored"] - 0.5
+    assert nll["given"] < nll["ignored"] - 0.2
     assert results["given"][1].model.labelled
     config = yaml.safe_load((results["ignored"][0] / "config.yaml").read_text())
     del config["labels"]  # of a run made before there was such a choice
