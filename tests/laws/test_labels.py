@@ -181,10 +181,11 @@ def test_a_run_that_is_told_labels_trains_better_than_one_that_is_not_and_is_reb
     assert not vae_lab.load(results["ignored"][0]).model.labelled
 
 
+TELLS = "labels=given does not go with prior=mixture: with labels.prior=true p(z|y) is a Gaussian that begins at p(z)"
 REFUSED = {
     "dataset=linear_gaussian likelihood=gaussian labels=given": "labels=given cannot be used here: it tells the model the label of each example, and this dataset has none",
     "labels=given labels.encoder=false labels.decoder=false": "labels=given tells no part of the model: set labels.encoder, labels.decoder or labels.prior",
-    "labels=given labels.prior=true prior=mixture": "labels=given does not go with prior=mixture: with labels.prior=true p(z|y) is a Gaussian that begins at p(z), but a mixture couples the latents, so that its rate does not split over dimensions",
+    "labels=given labels.prior=true prior=mixture": f"{TELLS}, but a mixture couples the latents, so that its rate does not split over dimensions",
     "labels=given labels.prior=true mitigation=wae": "regularizer=mmd does not go with labels=given: it compares the z of the whole batch with draws of one prior, but each label has a prior of its own (labels.prior=true)",
 }
 

@@ -72,7 +72,7 @@ class SemiSupervised:
     updates: Count = 3000
     batch_size: Count = 100
     lr: Positive = 1e-3
-    alpha: NonNegative = 2.0
+    alpha: NonNegative = 5.0
     seed: int = 0
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
