@@ -51,10 +51,12 @@ class Factors:
 
     Attributes:
         sizes: how many values each factor can have, by its name. values: (n, factors), int64, from 0, in the order of x.
+        ordered: the names of those whose values are in an order.
     """
 
     sizes: dict[str, int]
     values: Tensor
+    ordered: frozenset[str] = frozenset()
 
 
 class Dataset:

@@ -1,5 +1,6 @@
 """Pictures of shapes that are made here from known factors: nothing to download."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Annotated
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Interval
 
-from vae_lab.data.binarization import Binarization, fixed
+from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import DataError, Dataset, Factors, Spec, Split, kind_after, split_rows
 from vae_lab.settings import Count
 
@@ -99,22 +100,26 @@ class Sprites(Dataset):
         return Spec((1, self.size, self.size), kind_after("unit", self.binarization), dict(self.sizes), labels=len(SHAPES))
 
     def fingerprint(self) -> str:
+        """Errors: `DataError` where two pictures are the same, so that this is said before a run starts."""
+        seen = self.pictures if self.binarization != "threshold" else self.pictures > GRID**2 // 2
+        different = len(np.unique(seen.reshape(len(seen), -1).view(f"V{self.size**2}")))
+        if different < len(seen):
+            raise DataError(
+                f"dataset.size: {self.size} pixels a side cannot tell {len(seen)} combinations of factors apart (of their "
+                f"pictures {different} are different): raise it, lower scales, orientations or positions, or keep the grey "
+                "with dataset.binarization=none"
+            )
         return "generated"
 
     def read(self) -> dict[str, Split]:
-        x = torch.from_numpy(self.pictures())[:, None]
-        seen = x if self.binarization != "threshold" else fixed(x, GRID**2, "threshold", 0, "")
-        different = len(np.unique(seen.flatten(1).numpy().view(f"V{self.size**2}")))
-        if different < len(x):
-            raise DataError(
-                f"dataset.size: {self.size} pixels a side cannot tell {len(x)} combinations of factors apart (of their "
-                f"pictures {different} are different): raise it, lower scales, orientations or positions, or keep the grey with dataset.binarization=none"
-            )
+        self.fingerprint()
+        x = torch.from_numpy(self.pictures)[:, None]
         shape = torch.from_numpy(self.combinations()[:, 0])
         return {name: Split(x[rows], shape[rows], levels=GRID**2) for name, rows in self._rows().items()}
 
     def factors(self, split: str) -> Factors:
-        return Factors(dict(self.counts), torch.from_numpy(self.combinations())[self._rows()[split]])
+        values = torch.from_numpy(self.combinations())[self._rows()[split]]
+        return Factors(dict(self.counts), values, ordered=frozenset(self.counts) - {"shape"})
 
     def _rows(self) -> dict[str, torch.Tensor]:
         return split_rows(self.sizes, self.split_seed)
@@ -124,6 +129,7 @@ class Sprites(Dataset):
         sizes = tuple(self.counts.values())
         return np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
 
+    @functools.cached_property
     def pictures(self) -> np.ndarray:
         """All of them, (n, size, size), uint8 in {0..64}, in the order of `combinations`."""
         largest = RADIUS * self.size
