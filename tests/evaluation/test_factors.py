@@ -43,7 +43,6 @@ def scores(codes: np.ndarray, factors: np.ndarray = GRID, seed: int = 0) -> dict
     }
 
 
-
 def noise(columns: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(len(GRID), columns))
 

@@ -86,7 +86,13 @@ class Sprites(Dataset):
     ) -> None:
         self.size, self.split_seed = size, split_seed
         self.binarization, self.binarization_seed = binarization, binarization_seed
-        self.counts = {"shape": len(SHAPES), "scale": scales, "orientation": orientations, "x": positions, "y": positions}
+        self.counts = {
+            "shape": len(SHAPES),
+            "scale": scales,
+            "orientation": orientations,
+            "x": positions,
+            "y": positions,
+        }
         n = math.prod(self.counts.values())
         held = {"val": int(n * val_part), "test": int(n * test_part)}
         self.sizes = {"train": n - sum(held.values()), **held}
@@ -97,17 +103,20 @@ class Sprites(Dataset):
             )
 
     def spec(self) -> Spec:
-        return Spec((1, self.size, self.size), kind_after("unit", self.binarization), dict(self.sizes), labels=len(SHAPES))
+        return Spec(
+            (1, self.size, self.size), kind_after("unit", self.binarization), dict(self.sizes), labels=len(SHAPES)
+        )
 
     def fingerprint(self) -> str:
         """Errors: `DataError` where two pictures are the same, so that this is said before a run starts."""
-        seen = self.pictures if self.binarization != "threshold" else self.pictures > GRID**2 // 2
+        binary = self.binarization == "threshold"
+        seen = self.pictures > GRID**2 // 2 if binary else self.pictures
         different = len(np.unique(seen.reshape(len(seen), -1).view(f"V{self.size**2}")))
         if different < len(seen):
+            hint = ", or keep the grey with dataset.binarization=none" if binary else ""
             raise DataError(
                 f"dataset.size: {self.size} pixels a side cannot tell {len(seen)} combinations of factors apart (of their "
-                f"pictures {different} are different): raise it, lower scales, orientations or positions, or keep the grey "
-                "with dataset.binarization=none"
+                f"pictures {different} are different): raise it, or lower scales, orientations or positions{hint}"
             )
         return "generated"
 
@@ -136,7 +145,10 @@ class Sprites(Dataset):
         scales = np.linspace(1.0, SMALLEST, self.counts["scale"])[::-1]  # of one alone, the largest
         angles = np.arange(self.counts["orientation"]) * (np.pi / 2 / self.counts["orientation"])
         made = [
-            [[self._moved(_counted(inside, scale * largest, angle, GRID * self.size)) for angle in angles] for scale in scales]
+            [
+                [self._moved(_counted(inside, scale * largest, angle, GRID * self.size)) for angle in angles]
+                for scale in scales
+            ]
             for inside in SHAPES.values()
         ]
         return np.array(made).reshape(-1, self.size, self.size)

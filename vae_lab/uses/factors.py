@@ -75,7 +75,8 @@ class KnownFactors:
             numbers,
             charts={"information": _heat_map(found.information, known.names)},
             tables={
-                name: [["z", *known.names], *([i, *row] for i, row in enumerate(x.tolist()))] for name, x in tables.items()
+                name: [["z", *known.names], *([i, *row] for i, row in enumerate(x.tolist()))]
+                for name, x in tables.items()
             },
         )
 
@@ -83,12 +84,14 @@ class KnownFactors:
         """Errors: `RequestError` where there are no factors, or too few examples of a value."""
         factors = dataset.factors(self.split)
         if factors is None:
-            raise RequestError("factors: nobody knows what this run's data were made from; dataset=sprites has known factors")
+            raise RequestError(
+                "factors: nobody knows what this run's data were made from; dataset=sprites has known factors"
+            )
         values = factors.values[: self.count].numpy()
         names = [name for name, column in zip(factors.sizes, values.T, strict=True) if len(np.unique(column)) > 1]
         if len(names) < 2:
             raise RequestError(
-                f"factors: {len(names)} of the factors {', '.join(factors.sizes)} varies among these examples, and two are needed"
+                f"factors: {len(names)} of the factors {', '.join(factors.sizes)} vary among these examples, and two are needed"
             )
         values = values[:, [list(factors.sizes).index(name) for name in names]]
         for name, column in zip(names, values.T, strict=True):
@@ -135,17 +138,25 @@ def _heat_map(information: np.ndarray, names: list[str]) -> dict[str, Any]:
         for i, row in enumerate(information)
         for name, share in zip(names, row, strict=True)
     ]
-    place = {"x": {"field": "factor", "type": "nominal", "sort": names, "title": None, "axis": {"orient": "top", "labelAngle": 0}}}
+    place = {
+        "x": {
+            "field": "factor",
+            "type": "nominal",
+            "sort": names,
+            "title": None,
+            "axis": {"orient": "top", "labelAngle": 0},
+        }
+    }
     place["y"] = {"field": "z", "type": "ordinal", "title": "latent"}
     colour = {
         "field": "share",
         "type": "quantitative",
-        "scale": {"domain": [0, 1], "scheme": "blues"},
+        "scale": {"domain": [0, 1], "range": ["white", "#08306b"]},
         "title": "I(z; factor) / H(factor)",
     }
     text = {
         "text": {"field": "share", "type": "quantitative", "format": ".2f"},
-        "color": {"condition": {"test": "datum.share > 0.6", "value": "white"}, "value": "black"},
+        "color": {"condition": {"test": "datum.share > 0.5", "value": "white"}, "value": "black"},
     }
     return {
         "data": {"values": cells},
