@@ -46,6 +46,20 @@ class Split:
     levels: int = 1  # the stored value that means 1
 
 
+@dataclass(frozen=True)
+class Factors:
+    """What the examples of a split were made from.
+
+    Attributes:
+        sizes: how many values each factor can have, by its name. values: (n, factors), int64, from 0, in the order of x.
+        ordered: the names of those whose values are in an order.
+    """
+
+    sizes: dict[str, int]
+    values: Tensor
+    ordered: frozenset[str] = frozenset()
+
+
 class Dataset:
     """The base of every dataset: a subclass gives `spec`, `read` and `fingerprint`.
 
@@ -70,6 +84,10 @@ class Dataset:
         """The SHA-256 of the data's content, in hex: the same wherever it lies and however it is compressed. The word
         "generated" for data that follow from the settings."""
         raise NotImplementedError
+
+    def factors(self, split: str) -> Factors | None:
+        """The known factors of a split's examples; None for data of which nobody knows any."""
+        return None
 
     def load(self, split: str) -> Split:
         """One of "train", "val", "test", read once for each dataset object."""
