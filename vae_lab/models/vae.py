@@ -30,6 +30,7 @@ class VAE(nn.Module):
         likelihood: maps the decoder's raw output to p(x|z).
         prior: gives p(z).
         inference: how q(z|x) is obtained from the encoder; it may refine what the encoder says of an example.
+        log_units: of the data (`Spec.log_units`): nats that the distortion of x has beside that of x as it is served.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class VAE(nn.Module):
         likelihood: nn.Module,
         prior: nn.Module,
         inference: Inference | None = None,
+        log_units: float = 0.0,
     ) -> None:
         super().__init__()
+        self.log_units = log_units
         self.inference = inference or Inference()
         self.encoder, self.parametrization, self.posterior = encoder, parametrization, posterior
         self.decoder, self.likelihood, self.prior = decoder, likelihood, prior
@@ -71,7 +74,7 @@ class VAE(nn.Module):
         z = self.posterior.reparametrize(q, noise)
         rates = per_dimension_kl(q, p)
         rate = rates.sum(-1) if rates is not None else _rate(q, p, z)
-        return Terms(-self.decode(z).log_prob(batch.x), rates, rate, z, q, p)
+        return Terms(self.log_units - self.decode(z).log_prob(batch.x), rates, rate, z, q, p)
 
 
 def _rate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
