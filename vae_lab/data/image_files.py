@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vae_lab.data.dataset import DataError
 from vae_lab.errors import first_line
@@ -145,5 +145,7 @@ def _whole(file: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except UnidentifiedImageError:
+        raise DataError(f"{file} is no picture, whatever its name: repair or remove it") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{file} is no whole picture ({first_line(error)}): repair or remove it") from None

@@ -132,15 +132,16 @@ class Images(Dataset):
     def _parts(self) -> dict[str, Tensor]:
         """The rows of each split."""
         if self._own:
-            names = ["".join(folders[:1]) for folders in self._folders]
-            return given(names, self.fractions["val"], self.split_seed, f"{self.path}, whose subfolders are splits,")
+            names = [one.name.split("/")[0] for one in self._found]
+            where = f"{self.path} (in splits, since it has a folder train)"
+            return given(names, self.fractions["val"], self.split_seed, where)
         return drawn(len(self._found), self.fractions, self.split_seed, self.path)
 
     @cached_property
     def _grey(self) -> bool:
         if self.channels != "auto":
             return self.channels == "grey"
-        return all(is_grey(self.path / one.name) for one in self._found)
+        return _all_grey(self.path.absolute(), self._found)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:
@@ -157,6 +158,11 @@ class Images(Dataset):
 @functools.lru_cache(maxsize=2)  # a study asks once for each of its runs
 def _pixels(path: Path, found: Sequence[Found], size: tuple[int, int] | None, fit: Fit, grey: bool) -> Tensor:
     return torch.from_numpy(read_all([path / one.name for one in found], size, fit, grey))
+
+
+@functools.lru_cache(maxsize=4)
+def _all_grey(path: Path, found: Sequence[Found]) -> bool:
+    return all(is_grey(path / one.name) for one in found)
 
 
 @functools.lru_cache(maxsize=4)

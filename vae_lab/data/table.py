@@ -61,21 +61,21 @@ class Table(Dataset):
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
-        sizes = {split: len(at) for split, at in self._parts().items()}
+        sizes = {split: len(at) for split, at in self._parts.items()}
         return Spec(
-            (len(self.names),), self._kind, sizes, len(self.label_names) or None, float(self.scaling()[1].log().sum())
+            (len(self.names),), self._kind, sizes, len(self.label_names) or None, float(self.scaling[1].log().sum())
         )
 
     def fingerprint(self) -> str:
-        return self._rows.fingerprint
+        return read_rows(self.path, version(self.path), self.choice).fingerprint  # it may have changed since
 
     def read(self) -> dict[str, Split]:
         x, y = self._served(self._rows.x), torch.tensor(self._rows.y)
-        return {split: Split(x[at], y[at] if self.label_names else None) for split, at in self._parts().items()}
+        return {split: Split(x[at], y[at] if self.label_names else None) for split, at in self._parts.items()}
 
     @cached_property
     def repeated(self) -> dict[str, int]:
-        return repeated({split: self.load(split) for split in self._parts()})
+        return repeated({split: self.load(split) for split in self._parts})
 
     @property
     def names(self) -> list[str]:
@@ -87,10 +87,11 @@ class Table(Dataset):
         """Of the classes, in their order: numbers by size, text by the alphabet."""
         return self._rows.classes
 
+    @cached_property
     def scaling(self) -> tuple[Tensor, Tensor]:
         """The mean and the standard deviation of each column on the train split, (d,), float64; 0 and 1 without
         `standardize`."""
-        train = torch.from_numpy(self._rows.x)[self._parts()["train"]]
+        train = torch.from_numpy(self._rows.x)[self._parts["train"]]
         if not self.standardize:
             return torch.zeros_like(train[0]), torch.ones_like(train[0])
         constant = [name for name, same in zip(self.names, (train == train[0]).all(0), strict=True) if same]
@@ -103,7 +104,7 @@ class Table(Dataset):
 
     def original(self, x: Tensor) -> Tensor:
         """Examples, (..., d), in the units of the file."""
-        mean, scale = (one.to(x) for one in self.scaling())
+        mean, scale = (one.to(x) for one in self.scaling)
         return x * scale + mean
 
     def examples(self, path: Path) -> Tensor:
@@ -119,11 +120,11 @@ class Table(Dataset):
             raise DataError(f"{path} has other numbers than 0 and 1, and the model knows no others")
         return self._served(x).float()
 
-    @property
+    @cached_property
     def _rows(self) -> Rows:
         return read_rows(self.path, version(self.path), self.choice)
 
-    @property
+    @cached_property
     def _kind(self) -> Kind:
         return "binary" if not self.standardize and np.isin(self._rows.x, (0, 1)).all() else "real"
 
@@ -131,9 +132,10 @@ class Table(Dataset):
         """Numbers of a file as the model sees them."""
         if self._kind == "binary":
             return torch.from_numpy(x == 1)
-        mean, scale = self.scaling()
+        mean, scale = self.scaling
         return ((torch.from_numpy(x) - mean) / scale).float()
 
+    @cached_property
     def _parts(self) -> dict[str, Tensor]:
         """The rows of each split."""
         rows = self._rows

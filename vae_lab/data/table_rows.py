@@ -97,7 +97,7 @@ def check_names(names: Sequence[str], table: TableFile, asked: str = "") -> None
                 f"{asked}{table.path} has no column {name!r}{nearest(name, table.names)}; it has {shown(table.names)}"
             )
         if names.count(name) > 1:
-            raise DataError(f"{asked}{name!r} is named twice")
+            raise DataError(f"{asked}{name!r} is named twice in what is asked of {table.path}")
 
 
 def numbers(content: Content, names: Sequence[str], path: Path, choice: Choice | None = None) -> np.ndarray:
