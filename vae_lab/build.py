@@ -99,6 +99,7 @@ def build_model(settings: Node, spec: Spec) -> VAE:
         likelihood=likelihood,
         prior=labels.prior(build(settings["prior"], **common), common["latent_dim"]),
         inference=build(settings["inference"], **common, total_updates=updates_of(settings, spec)),
+        log_units=spec.log_units,
     )
 
 
@@ -128,7 +129,8 @@ def batches_of(settings: Node, spec: Spec) -> int:
 def spec_of(settings: Node) -> Spec:
     """The spec that a run has recorded in its config."""
     recorded = settings["spec"]
-    return Spec(tuple(recorded["shape"]), recorded["kind"], dict(recorded["sizes"]), recorded["labels"])
+    units = float(recorded.get("log_units", 0.0))  # a config of before there were any has no such key
+    return Spec(tuple(recorded["shape"]), recorded["kind"], dict(recorded["sizes"]), recorded["labels"], units)
 
 
 def total_updates(max_epochs: int | None, max_steps: int | None, batches: int, accumulate: int) -> int:

@@ -13,7 +13,7 @@ from vae_lab.arguments import given
 from vae_lab.build import build
 from vae_lab.check import check_machine, check_settings, check_top_level
 from vae_lab.choices import displaced
-from vae_lab.combinations import cautions
+from vae_lab.combinations import cautions, option_name
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
@@ -57,13 +57,20 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     try:
         dataset = check_settings(settings, named)
         check_machine(settings)
-        spec, fingerprint = dataset.spec(), dataset.fingerprint()
+        settings["spec"] = _known(dataset)
+        told = [f"dataset={option_name('dataset', settings['dataset'])}: {line}" for line in dataset.cautions()]
     except DataError as error:
         raise RequestError(str(error)) from error
-    known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
-    settings["spec"] = {**known, "fingerprint": fingerprint}
     displacing = displaced(given(settings.get("overrides", [])), named)
-    return Request(settings, dataset, _directory(settings), (*displacing, *cautions(settings)))
+    return Request(settings, dataset, _directory(settings), (*displacing, *told, *cautions(settings)))
+
+
+def _known(dataset: Dataset) -> dict[str, Any]:
+    """What a run's config keeps of its data. Raises DataError."""
+    spec = dataset.spec()
+    known = {"shape": list(spec.shape), "kind": spec.kind, "sizes": spec.sizes, "labels": spec.labels}
+    found = {"repeated": dataset.repeated} if dataset.repeated else {}
+    return {**known, "log_units": spec.log_units, **found, "fingerprint": dataset.fingerprint()}
 
 
 class Requests:

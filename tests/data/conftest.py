@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from vae_lab.data import Dataset, mnist
 
@@ -43,23 +44,29 @@ def _settings_of(name: str) -> tuple[type[Dataset], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a person might bring: 60 grey images with labels."""
-    path = tmp_path_factory.mktemp("own") / "own.npz"
-    rng = np.random.default_rng(0)
-    np.savez(path, x=rng.integers(0, 256, (60, 6, 5), np.uint8), y=np.arange(60) % 3)
-    return path
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What a person might bring, by the name of the dataset: 60 grey images with labels as an array and as files, and a
+    table."""
+    folder, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (60, 6, 5), np.uint8), np.arange(60) % 3
+    np.savez(folder / "own.npz", x=x, y=y)
+    for i in range(60):
+        (folder / "pictures" / f"class {y[i]}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[i]).save(folder / "pictures" / f"class {y[i]}" / f"{i:02}.png")
+    rows = [",".join(map(str, row)) for row in rng.normal([1, 2, 3], [10, 0.1, 1], (60, 3))]
+    (folder / "own.csv").write_text("\n".join(["a,b,c", *rows]))
+    return {"arrays": folder / "own.npz", "images": folder / "pictures", "table": folder / "own.csv"}
 
 
 @pytest.fixture(scope="session")
-def make(own_file: Path) -> Callable[..., Dataset]:
+def make(own_data: dict[str, Path]) -> Callable[..., Dataset]:
     """make(name, **overrides): the dataset that the YAML describes, its file found, or a skip with the reason."""
 
     def build(name: str, **overrides: Any) -> Dataset:
         cls, node = _settings_of(name)
         if name in NEEDS_FILE and not (DATA_ROOT / NEEDS_FILE[name]).is_file():
             pytest.skip(f"{name}: no {DATA_ROOT / NEEDS_FILE[name]} (set VAE_LAB_DATA)")
-        found = {"root": str(DATA_ROOT)} if "root" in node else {"path": str(own_file)} if "path" in node else {}
+        found = {"root": str(DATA_ROOT)} if "root" in node else {"path": str(own_data[name])} if "path" in node else {}
         return cls(**node | found | overrides)
 
     return build

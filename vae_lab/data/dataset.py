@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -29,6 +30,7 @@ class Spec:
     kind: Kind  # binary: {0, 1}; unit: grey in [0, 1]; real: any real number
     sizes: dict[str, int]  # examples in "train", "val", "test"
     labels: int | None = None  # number of classes
+    log_units: float = 0.0  # nats by which -log p(x) of an example exceeds that of x as it is served, in other units
 
     @property
     def traits(self) -> Traits:
@@ -88,6 +90,17 @@ class Dataset:
     def factors(self, split: str) -> Factors | None:
         """The known factors of a split's examples; None for data of which nobody knows any."""
         return None
+
+    @cached_property
+    def repeated(self) -> dict[str, int]:
+        """How many examples of val and of test are in train too; empty where nobody looks for it. It may load the data."""
+        return {}
+
+    def cautions(self) -> list[str]:
+        """What is to be known of the data before they are trained on, one line each. It may load them."""
+        found = [f"{count} of {self.spec().sizes[split]} {split}" for split, count in self.repeated.items() if count]
+        text = "examples are in train too, to the bit, and say nothing of new ones; remove them, or split by hand"
+        return [f"{' and '.join(found)} {text}"] if found else []
 
     def load(self, split: str) -> Split:
         """One of "train", "val", "test", read once for each dataset object."""

@@ -34,6 +34,7 @@ class Autoencoding:
     posterior: Posterior
     likelihood: nn.Module
     inference: Inference
+    log_units: float
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z|x), batch (B,), event (k,)."""
@@ -64,7 +65,7 @@ class Autoencoding:
         z = self.posterior.reparametrize(q, noise)
         rates = per_dimension_kl(q, p)
         rate = rates.sum(-1) if rates is not None else _rate(q, p, z)
-        return Terms(-self.decode(z).log_prob(batch.x), rates, rate, z, q, p)
+        return Terms(self.log_units - self.decode(z).log_prob(batch.x), rates, rate, z, q, p)
 
 
 class At(Autoencoding):
@@ -72,7 +73,7 @@ class At(Autoencoding):
 
     def __init__(self, model: "VAE", y: Tensor) -> None:
         self.parametrization, self.posterior = model.parametrization, model.posterior
-        self.likelihood, self.inference = model.likelihood, model.inference
+        self.likelihood, self.inference, self.log_units = model.likelihood, model.inference, model.log_units
         for name in PARTS:
             part = getattr(model, name)
             setattr(self, name, part.given(y) if isinstance(part, Labelled) else part)
@@ -89,6 +90,7 @@ class VAE(Autoencoding, nn.Module):
         likelihood: maps the decoder's raw output to p(x|z).
         prior: gives p(z).
         inference: how q(z|x) is obtained from the encoder; it may refine what the encoder says of an example.
+        log_units: of the data (`Spec.log_units`): nats that the distortion of x has beside that of x as it is served.
 
     Attributes:
         labelled: whether a part of the model is told labels (`models.labels`).
@@ -107,8 +109,10 @@ class VAE(Autoencoding, nn.Module):
         likelihood: nn.Module,
         prior: nn.Module,
         inference: Inference | None = None,
+        log_units: float = 0.0,
     ) -> None:
         super().__init__()
+        self.log_units = log_units
         self.inference = inference or Inference()
         self.encoder, self.parametrization, self.posterior = encoder, parametrization, posterior
         self.decoder, self.likelihood, self.prior = decoder, likelihood, prior

@@ -1,0 +1,146 @@
+"""A person's own table: rows of numbers from a csv, parquet or npy file, standardised, with nats in the file's own units."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.data.dataset import DataError, Dataset, Kind, Spec, Split
+from vae_lab.data.files import version
+from vae_lab.data.splits import drawn, given, repeated
+from vae_lab.data.table_file import open_table
+from vae_lab.data.table_rows import Choice, Rows, check_names, numbers, read_rows, shown
+from vae_lab.settings import Fraction
+
+Name = str | int
+
+
+class Table(Dataset):
+    r"""Rows of a file, (d,), a column a coordinate, standardised by the mean m and the standard deviation s of the train split.
+
+    .. math:: x'_j = (x_j - m_j) / s_j, \qquad \log p(x) = \log p(x') - \sum_j \log s_j
+
+    The model sees x', and what is reported is the density of x, in the units of the file: the sum is `Spec.log_units`, which
+    enters the distortion. So the same table in other units gives the same model, and nats that differ by the change of units
+    alone.
+
+    Raises DataError for a file that is missing or damaged, a column that is not there, text, missing values (with the row),
+    and a column that is constant, which has no scale.
+
+    Arguments:
+        path: a csv (names in the first line; comma, semicolon or tab), parquet or npy file ((n, d), or structured).
+        columns: those that x is made of, by name and in this order (by number from 0 in an npy (n, d)); null for every one but
+            `label`, `split` and those in `ignore`.
+        ignore: columns that are left out where `columns` is null.
+        label: the column of the labels, text or whole numbers, or null.
+        split: the column that says train, val or test of each row, or null.
+        val_fraction, test_fraction: of the rows, where there is no such column; where it has no val, val_fraction of train.
+        split_seed: of the random split.
+        standardize: to mean 0 and standard deviation 1 on the train split; if false x is as it stands in the file, and binary
+            if it is all 0 and 1.
+    """
+
+    cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
+
+    def __init__(
+        self,
+        path: str,
+        columns: list[Name] | None = None,
+        ignore: list[Name] = [],
+        label: Name | None = None,
+        split: Name | None = None,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: int = 0,
+        standardize: bool = True,
+    ) -> None:
+        self.path, self.split_seed, self.standardize = Path(path).expanduser(), split_seed, standardize
+        self.choice = Choice.of(columns, ignore, label, split)
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+
+    def spec(self) -> Spec:
+        sizes = {split: len(at) for split, at in self._parts.items()}
+        return Spec(
+            (len(self.names),), self._kind, sizes, len(self.label_names) or None, float(self.scaling[1].log().sum())
+        )
+
+    def fingerprint(self) -> str:
+        return read_rows(self.path, version(self.path), self.choice).fingerprint  # it may have changed since
+
+    def read(self) -> dict[str, Split]:
+        x, y = self._served(self._rows.x), torch.tensor(self._rows.y)
+        return {split: Split(x[at], y[at] if self.label_names else None) for split, at in self._parts.items()}
+
+    @cached_property
+    def repeated(self) -> dict[str, int]:
+        return repeated({split: self.load(split) for split in self._parts})
+
+    @property
+    def names(self) -> list[str]:
+        """Of the coordinates of x."""
+        return self._rows.names
+
+    @property
+    def label_names(self) -> list[str]:
+        """Of the classes, in their order: numbers by size, text by the alphabet."""
+        return self._rows.classes
+
+    @cached_property
+    def scaling(self) -> tuple[Tensor, Tensor]:
+        """The mean and the standard deviation of each column on the train split, (d,), float64; 0 and 1 without
+        `standardize`."""
+        train = torch.from_numpy(self._rows.x)[self._parts["train"]]
+        if not self.standardize:
+            return torch.zeros_like(train[0]), torch.ones_like(train[0])
+        constant = [name for name, same in zip(self.names, (train == train[0]).all(0), strict=True) if same]
+        if constant:
+            raise DataError(
+                f"{self.path}: the train split has one and the same value in all of {shown(constant)}, and so no scale to "
+                f"standardise by: {self.choice.without(constant)}"
+            )
+        return train.mean(0), train.std(0, correction=0)
+
+    def original(self, x: Tensor) -> Tensor:
+        """Examples, (..., d), in the units of the file."""
+        mean, scale = (one.to(x) for one in self.scaling)
+        return x * scale + mean
+
+    def examples(self, path: Path) -> Tensor:
+        """Rows of another file, (n, d), float32, in its order and as the model sees them: the same columns by their names, in
+        the scale of this one's train split. Other columns may be there, and are not looked at.
+
+        Raises DataError as for the file itself.
+        """
+        table = open_table(path)
+        check_names(self.names, table, "the model takes the columns of its training: ")
+        x = numbers(table.read(self.names, ()), self.names, path)
+        if self._kind == "binary" and not np.isin(x, (0, 1)).all():
+            raise DataError(f"{path} has other numbers than 0 and 1, and the model knows no others")
+        return self._served(x).float()
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return read_rows(self.path, version(self.path), self.choice)
+
+    @cached_property
+    def _kind(self) -> Kind:
+        return "binary" if not self.standardize and np.isin(self._rows.x, (0, 1)).all() else "real"
+
+    def _served(self, x: np.ndarray) -> Tensor:
+        """Numbers of a file as the model sees them."""
+        if self._kind == "binary":
+            return torch.from_numpy(x == 1)
+        mean, scale = self.scaling
+        return ((torch.from_numpy(x) - mean) / scale).float()
+
+    @cached_property
+    def _parts(self) -> dict[str, Tensor]:
+        """The rows of each split."""
+        rows = self._rows
+        if rows.splits:
+            return given(
+                rows.splits, self.fractions["val"], self.split_seed, f"{self.path}: column {self.choice.split}"
+            )
+        return drawn(len(rows.x), self.fractions, self.split_seed, self.path)
