@@ -1,6 +1,6 @@
 """A person's own arrays: x (and y) from an `.npy` or `.npz` file, its shape and kind read from it and checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from vae_lab.data.array_values import kind_of, shape_of, stored
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
 from vae_lab.data.files import content_hash
-from vae_lab.settings import Fraction
+from vae_lab.settings import Fraction, NonNegativeInt
 
 ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
 KEYS = {"x", "y", *SPLITS, *(f"{split}_y" for split in SPLITS)}
@@ -38,6 +38,7 @@ class Arrays(Dataset):
         binarization_seed: of the fixed draws of val and test (and of train, if static).
         val_fraction, test_fraction: of the examples, where the file has no splits.
         split_seed: of the random split.
+        without: classes that train and val leave out, and test keeps.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -51,20 +52,21 @@ class Arrays(Dataset):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: int = 0,
+        without: Sequence[NonNegativeInt] = [],
     ) -> None:
         self.path, self.kind = Path(path).expanduser(), kind
         self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
+        self.without = without
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
-        shape = self._shape
-        return Spec(shape, kind_after(self._kind, self.binarization), dict(self._sizes), self._classes)
+        return self.trained_on(self._whole)
 
     def fingerprint(self) -> str:
         return content_hash(self.path, _content)
 
     def read(self) -> dict[str, Split]:
-        self.spec()
+        assert self._whole  # all is checked before anything is read
         xs = {key: stored(self._file.read(key), self._kind, f"{self.path}: {key}") for key in self._keys}
         levels = 255 if next(iter(xs.values())).dtype == torch.uint8 else 1
         if "x" not in xs:
@@ -72,6 +74,12 @@ class Arrays(Dataset):
         x, y = xs["x"], self._y("y", len(xs["x"]))
         rows = split_rows(self._sizes, self.split_seed)
         return {split: Split(x[r], None if y is None else y[r], levels) for split, r in rows.items()}
+
+    @cached_property
+    def _whole(self) -> Spec:
+        """Of all that the file has."""
+        shape = self._shape
+        return Spec(shape, kind_after(self._kind, self.binarization), dict(self._sizes), self._classes)
 
     @cached_property
     def _file(self) -> ArrayFile:
