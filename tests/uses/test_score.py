@@ -231,3 +231,19 @@ def test_a_run_that_has_seen_everything_is_told_what_to_give(made: Make, lab: La
     for words, text in [([], nothing), (["held_out=4"], no_labels), (["scores=[complexity]"], not_images)]:
         assert lab("score", run, *words) == Said(2, "", f"vae-lab: {text}\n")
     assert not (run / "uses").exists()
+
+
+def test_splits_of_ones_own_may_hold_classes_that_training_has_not(lab: Lab, in_tmp: Path) -> None:
+    """New classes of test are the others without being left out; test needs some of the known ones too."""
+    x, y = np.random.default_rng(0).random((90, 5, 4), np.float32), np.arange(90) % 3
+    for test, code in ((y[:30], 0), (np.full(30, 7), 2)):
+        np.savez("x.npz", train=x[:30], val=x[30:60], test=x[60:], train_y=y[:30] % 2, val_y=y[:30] % 2, test_y=test)
+        words = [word.replace("x.npy", "x.npz") for word in (*ARRAYS, "decoder=mlp", *MLP)]
+        assert lab("train", *words).code == 0
+        run = max(Path("runs/solo").iterdir(), key=lambda path: path.stat().st_mtime)
+        said = lab("score", run, *FEW, "scores=[nll]")
+        assert said.code == code, said
+    assert said.err == "vae-lab: score: val and test need examples of the classes that the run was trained on\n"
+    (first,) = Path("runs/solo").glob("*/uses/score.json")
+    found = json.loads(first.read_text())["numbers"]
+    assert (found["normal_examples"], found["others_examples"]) == (20, 10)

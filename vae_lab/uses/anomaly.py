@@ -166,13 +166,16 @@ class Score:
                 "score: there is nothing to tell apart, since this run was trained on every class: give held_out= (of a run "
                 "trained with dataset.without), against= or data="
             )
-        found = {
+        every = {
             "validation": _first(dataset, "val", seen, self.count),
             "normal": normal,
             "others": others,
             "data": new,
         }
-        return {group: x for group, x in found.items() if x is not None}
+        found = {group: x for group, x in every.items() if x is not None}
+        if not min(map(len, found.values())):
+            raise RequestError("score: val and test need examples of the classes that the run was trained on")
+        return found
 
     def _others(self, dataset: Dataset, normal: Tensor, seen: Tensor | None) -> Tensor | None:
         if self.against is not None and self.held_out is not None:
