@@ -138,7 +138,7 @@ def test_new_data_alone_need_no_others(made: Make, lab: Lab) -> None:
     said = lab("score", run, "data=new.npy", "scores=[elbo]", "by=elbo", "count=50")
     assert (said.code, said.err) == (0, "")
     found = numbers(run)
-    assert list(found["elbo"]) == ["normal"]
+    assert list(found["elbo"]) == ["normal", "data"]
     assert (found["validation_examples"], found["data_examples"]) == (50, 7)
     assert "others_examples" not in found
     assert len((run / "uses" / "score_data.csv").read_text().splitlines()) == 8

@@ -18,10 +18,8 @@ from vae_lab.estimators import LogMeanExp
 from vae_lab.models import VAE, Batch
 
 ScoreName = Literal["elbo", "nll", "distortion", "rate", "regret", "waic", "complexity"]
-_BATCH, _DECODED = (
-    100,
-    4096,
-)  # examples at a time, as many as a step of training has; decoded at a time, what stays in cache on a CPU
+_BATCH = 100  # examples at a time: a descent on q takes the memory of a step of training
+_DECODED = 4096  # decoded at a time: what stays in cache on a CPU
 
 
 @dataclass(frozen=True)

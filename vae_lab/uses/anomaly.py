@@ -75,36 +75,31 @@ class Score:
     samples: Count = 100
     steps: Count = 100
     rate: Positive = 0.1
-    runs: Sequence[str] = ()
+    runs: Sequence[str] | None = None
     resamples: Count = 1000
     seed: NonNegativeInt = 0
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         names, models, groups = self._names(dataset), self._models(run), self._groups(dataset)
-        try:
-            threshold(np.zeros(len(groups["validation"])), self.false_alarms)
-        except ValueError as error:
-            raise RequestError(
-                f"score.false_alarms: {error}; {len(groups['validation'])} of validation are scored"
-            ) from error
+        self._check_alarms(len(groups["validation"]))
         found = {group: self._scored(models, x, names, group) for group, x in groups.items()}
-        limit = threshold(found["validation"][self.by], self.false_alarms)
-        shown = {group: of for group, of in found.items() if group != "validation"}
+        limit = threshold(found.pop("validation")[self.by], self.false_alarms)
         numbers = {f"{group}_examples": len(x) for group, x in groups.items()}
-        charts: dict[str, Mapping[str, Any]] = {"histograms": histograms(shown, {self.by: limit})}
-        detected: dict[str, Any] = {name: {"normal": float(of.mean())} for name, of in found["normal"].items()}
-        if "others" in found:
-            detected = {name: self._detected(found["normal"][name], of) for name, of in found["others"].items()}
-            charts["roc"] = roc(found["normal"], found["others"])
-        alarms = {f"alarms_{group}": float((of[self.by] > limit).mean()) for group, of in shown.items()}
-        told = {"by": self.by, "value": limit, "false_alarms": self.false_alarms, **alarms}
+        charts = {"histograms": histograms(found, {self.by: limit})}
         return Answer(
-            {**numbers, **detected, "threshold": told},
-            _pictures({group: groups[group] for group in shown}, {group: of[self.by] for group, of in shown.items()}),
+            {**numbers, **self._detected(found), "threshold": self._alarms(found, limit)},
+            _pictures({group: (groups[group], of[self.by]) for group, of in found.items()}),
             columns=_SHOWN,
-            charts=charts,
+            charts={**charts, "roc": roc(found["normal"], found["others"])} if "others" in found else {**charts},
             tables={"data": self._rows(found["data"], limit)} if "data" in found else {},
         )
+
+    def _check_alarms(self, validation: int) -> None:
+        """Before anything is scored."""
+        try:
+            threshold(np.zeros(validation), self.false_alarms)
+        except ValueError as error:
+            raise RequestError(f"score.false_alarms: {error}; {validation} of validation are scored") from error
 
     def _scored(self, models: Sequence[VAE], x: Tensor, names: Sequence[ScoreName], group: str) -> Found:
         def watched(parts: Sequence[Tensor]) -> Iterable[Tensor]:
@@ -114,9 +109,18 @@ class Score:
         how = Sampling(self.samples, self.steps, self.rate, stream_seed(self.seed, group))
         return {name: of.cpu().numpy() for name, of in scores(models, x, names, how, watched).items()}
 
-    def _detected(self, normal: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-        found = detection(normal, others, self.resamples, self.seed)
-        return {"normal": float(normal.mean()), "others": float(others.mean()), **_told(found)}
+    def _detected(self, found: Mapping[str, Found]) -> dict[str, Any]:
+        """Of each score its mean in every group, and how well it tells the others from the normal ones."""
+        told: dict[str, Any] = {}
+        for name, normal in found["normal"].items():
+            told[name] = {group: float(of[name].mean()) for group, of in found.items()}
+            if "others" in found:
+                told[name] |= _told(detection(normal, found["others"][name], self.resamples, self.seed))
+        return told
+
+    def _alarms(self, found: Mapping[str, Found], limit: float) -> dict[str, Any]:
+        shares = {f"alarms_{group}": float((of[self.by] > limit).mean()) for group, of in found.items()}
+        return {"by": self.by, "value": limit, "false_alarms": self.false_alarms, **shares}
 
     def _rows(self, found: Found, limit: float) -> list[list[Any]]:
         columns = [of.tolist() for of in found.values()]
@@ -143,7 +147,7 @@ class Score:
 
     def _models(self, run: Run) -> list[VAE]:
         paths, models = {run.path.resolve()}, [run.model]
-        for path in self.runs:
+        for path in self.runs or ():
             other = load(path, run.named[0] if run.named else None)
             if other.path.resolve() in paths:
                 raise RequestError(f"score.runs: {path} is there twice; a variance is over different models")
@@ -255,12 +259,12 @@ def _told(found: Detection) -> dict[str, Any]:
     return told
 
 
-def _pictures(groups: dict[str, Tensor], by: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Of each group a row of the least anomalous examples and one of the most."""
+def _pictures(groups: Mapping[str, tuple[Tensor, np.ndarray]]) -> dict[str, Tensor]:
+    """Of each group of images, with their scores, a row of the least anomalous and one of the most."""
     shown = {}
-    for group, x in groups.items():
+    for group, (x, of) in groups.items():
         if x.dim() == 4:
-            order = np.argsort(by[group], kind="stable")
+            order = np.argsort(of, kind="stable")
             rows = order if len(x) < _SHOWN else np.concatenate([order[:_SHOWN], order[-_SHOWN:]])
             shown[group] = x[torch.from_numpy(rows)].clamp(0, 1)
     return shown
