@@ -1,6 +1,6 @@
 """A finished run: its model, rebuilt from its directory alone, and another evaluation of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
+from vae_lab.evaluation.anomaly import Sampling, ScoreName, scores
 from vae_lab.evaluation.generate import Samples, sample
 from vae_lab.evaluation.interpolate import Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
@@ -52,6 +53,14 @@ class Run:
         if count < 1:
             raise ValueError(f"{count} samples asked for; one or more are needed")
         return sample(self.model, count, seed)
+
+    def score(
+        self, x: Tensor, names: Iterable[ScoreName], how: Sampling = Sampling(), beside: Sequence["Run"] = ()
+    ) -> dict[ScoreName, Tensor]:
+        """How anomalous examples x, (n, *shape), are to the model: scores of each by name, (n,), higher for more so; `waic`
+        over the runs `beside` it too."""
+        self._check(x)
+        return scores([self.model, *(run.model for run in beside)], x, names, how)
 
     def _check(self, x: Tensor) -> None:
         shape = tuple(self.config["spec"]["shape"])
