@@ -4,16 +4,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from vae_lab.distributions import stream_seed
+from vae_lab.distributions import stream_seed, tempered
 from vae_lab.evaluation.panels import mean_of
 from vae_lab.models import VAE
 
 _BLOCK = 1024
+_DECODED = 500  # at a time
 
 
 class Samples(NamedTuple):
-    """z from the prior, (n, k), and of p(x|z) the mean, (n, *shape), None where it has none in closed form, and a draw."""
+    """z, (n, k), and of p(x|z) the mean, (n, *shape), None where it has none in closed form, and a draw."""
 
     z: Tensor
     mean: Tensor | None
@@ -21,14 +23,29 @@ class Samples(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: VAE, count: int, seed: int = 0) -> Samples:
-    """Draws z from the model's prior and decodes it; the same seed draws the same, whatever was drawn before."""
+def sample(
+    model: VAE, count: int, seed: int = 0, temperature: float = 1.0, density: Distribution | None = None
+) -> Samples:
+    """Draws z and decodes it; the same seed draws the same, whatever was drawn before.
+
+    Arguments:
+        temperature: of z alone, see `tempered`; p(x|z) is the model's own.
+        density: that z is drawn from, where it is not the model's prior.
+
+    Errors: TypeError for a temperature other than 1 of a density whose scale is not known.
+    """
+    p = model.prior() if density is None else density
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(seed, "sample"))
-        z = model.prior().sample(torch.Size([count]))
-        p = model.decode(z)
-        draw = p.sample()
-    return Samples(z, mean_of(p), draw)
+        z = tempered(p, temperature).sample(torch.Size([count]))
+        made = [_decoded(model, part) for part in z.split(_DECODED)]
+    means, draws = zip(*made, strict=True)
+    return Samples(z, None if means[0] is None else torch.cat(means), torch.cat(draws))
+
+
+def _decoded(model: VAE, z: Tensor) -> tuple[Tensor | None, Tensor]:
+    p = model.decode(z)
+    return mean_of(p), p.sample()
 
 
 class Nearest(NamedTuple):
