@@ -17,7 +17,7 @@ from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.probe import Accuracy
 
 WIDTH, STEPS, BATCH, PEAK_RATE = 64, 1000, 100, 4e-3
-_ROWS = 500  # examples that go through a network at a time
+_ROWS, _SCALED = 500, 1000  # examples that go through a network at a time, and that its scale is found on
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Network(nn.Module):
         super().__init__()
         channels, *sides = shape
         height, width = (-(-side // 4) for side in sides)
-        self.embed = nn.Sequential(
-            *(nn.Conv2d(channels, 16, 5, stride=2, padding=2), nn.ReLU()),
-            *(nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(32 * height * width, WIDTH), nn.ReLU()),
-        )
-        self.read = nn.Linear(WIDTH, outputs)
         with torch.random.fork_rng():
             torch.manual_seed(stream_seed(0, "features"))
+            self.embed = nn.Sequential(
+                *(nn.Conv2d(channels, 16, 5, stride=2, padding=2), nn.ReLU()),
+                *(nn.Conv2d(16, 32, 5, stride=2, padding=2), nn.ReLU()),
+                *(nn.Flatten(), nn.Linear(32 * height * width, WIDTH), nn.ReLU()),
+            )
+            self.read = nn.Linear(WIDTH, outputs)
             for weight in self.parameters():
                 nn.init.zeros_(weight) if weight.dim() == 1 else nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
@@ -71,7 +71,7 @@ def pixels(dataset: Dataset) -> Features:
 
 def random_conv(dataset: Dataset) -> Features:
     """A convolutional network that was never trained (Naeem et al. 2020 use such features for data unlike ImageNet's)."""
-    return _of_network(Network(_image(dataset.spec(), "random_conv"), 1), "random_conv")
+    return _of_network(Network(_image(dataset.spec(), "random_conv"), 1), dataset, "random_conv")
 
 
 def classifier(dataset: Dataset) -> Features:
@@ -86,7 +86,7 @@ def classifier(dataset: Dataset) -> Features:
     network = Network(_image(spec, "classifier"), spec.labels or 0)
     _train(network, dataset)
     accuracy = _accuracy(network, dataset)
-    return _of_network(network, "classifier", accuracy=accuracy.share, accuracy_error=accuracy.error)
+    return _of_network(network, dataset, "classifier", accuracy=accuracy.share, accuracy_error=accuracy.error)
 
 
 def auto(dataset: Dataset) -> Features:
@@ -130,7 +130,14 @@ def _accuracy(network: Network, dataset: Dataset) -> Accuracy:
     return Accuracy(float(right.double().mean()), len(right))
 
 
-def _of_network(network: Network, name: str, **more: float) -> Features:
+@torch.no_grad()
+def _of_network(network: Network, dataset: Dataset, name: str, **more: float) -> Features:
+    """Scaled (which rectified units allow) to a mean square of 1 over training examples: the kernel distance adds 1 to
+    products of features, which means little where they are large or small."""
+    x = next(iter(dataset.batches("train", _SCALED))).x
+    scale = network.embed(x).square().mean().sqrt().clamp(min=1e-6)
+    for weight in network.embed[-2].parameters():
+        weight.div_(scale)
     declared = {"name": name, "dimension": WIDTH, "sha256": sha256(network.embed), **more}
     return Features(network.embed.eval(), declared)
 

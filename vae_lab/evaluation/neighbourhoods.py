@@ -52,5 +52,7 @@ def neighbourhoods(real: Tensor, samples: Tensor, k: int = 5) -> Neighbourhoods 
 
 
 def _radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each to its k-th nearest other, (n,); the nearest of all is itself."""
-    return torch.cat([torch.cdist(rows, x).topk(k + 1, largest=False).values[:, -1] for rows in x.split(_BLOCK)])
+    """The distance of each to its k-th nearest other, (n,); the nearest of all is itself. A hair more, since the balls are
+    closed and the same distance computed twice may differ in its last bits."""
+    radii = torch.cat([torch.cdist(rows, x).topk(k + 1, largest=False).values[:, -1] for rows in x.split(_BLOCK)])
+    return radii * (1 + 1e-9)

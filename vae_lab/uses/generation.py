@@ -1,7 +1,7 @@
 """Generation: new examples, how far they are from the data, and whether they are copies."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
