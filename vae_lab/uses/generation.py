@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lab.data.dataset import Dataset
-from vae_lab.distributions import stream, tempered
+from vae_lab.distributions import stream, stream_seed, tempered
 from vae_lab.errors import RequestError, first_line
 from vae_lab.evaluation.densities import GaussianMixture, LatentDensity, Prior, codes
 from vae_lab.evaluation.distances import frechet_distance, kernel_distance
@@ -103,7 +103,7 @@ class Sample:
 
     def _on_codes(self, run: Run, dataset: Dataset, density: Distribution) -> dict[str, float]:
         """The mean log density, nats, of one draw from q(z|x) of each test example."""
-        z = codes(run.model, dataset.batches("test", _BATCH), self.seed)
+        z = codes(run.model, dataset.batches("test", _BATCH), stream_seed(self.seed, "held out"))
         with torch.no_grad():
             under = {"prior": run.model.prior(), self.density: density}
             return {name: float(p.log_prob(z).double().mean()) for name, p in under.items()}
