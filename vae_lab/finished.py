@@ -1,5 +1,6 @@
 """A finished run: its model, rebuilt from its directory alone, and another evaluation of it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.build import MODEL, build_model, spec_of, targets
 from vae_lab.check import check_arguments, check_settings, check_targets
@@ -48,11 +50,16 @@ class Run:
         self._check(x)
         return reconstruct(self.model, x, seed, first)
 
-    def sample(self, count: int, seed: int = 0) -> Samples:
-        """New examples: z from the prior, the mean of p(x|z), and a draw from it."""
+    def sample(
+        self, count: int, seed: int = 0, temperature: float = 1.0, density: Distribution | None = None
+    ) -> Samples:
+        """New examples: z from the prior, or from another density on z, at a temperature (see `tempered`); the mean of p(x|z),
+        and a draw from it."""
         if count < 1:
             raise ValueError(f"{count} samples asked for; one or more are needed")
-        return sample(self.model, count, seed)
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"a temperature of {temperature} asked for; it is a number above 0")
+        return sample(self.model, count, seed, temperature, density)
 
     def score(
         self, x: Tensor, names: Iterable[ScoreName], how: Sampling = Sampling(), beside: Sequence["Run"] = ()
