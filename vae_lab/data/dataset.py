@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -102,6 +103,20 @@ class Dataset:
             shuffle=shuffle,
             redraw=redraw,
         )
+
+    def examples(self, path: Path) -> Tensor:
+        """New data of the same form as a model sees them, (n, *shape) float32, from a file: an `.npy` array, or the key
+        `x` of an `.npz`.
+
+        What is binarised here is binarised there, as in a held-out split: one fixed draw, with a stream of its own. uint8
+        grey levels are divided by 255. Raises DataError for another shape, and for values that this dataset cannot have.
+        """
+        from vae_lab.data.array_values import read_like  # it refuses with the error of this file
+
+        spec = self.spec()
+        x = read_like(path, spec, spec.kind if self.binarization == "none" else "unit")
+        x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
+        return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
 
 def kind_after(kind: Kind, how: Binarization) -> Kind:
