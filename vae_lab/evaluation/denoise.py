@@ -44,8 +44,12 @@ def structural_similarity(x: Tensor, clean: Tensor) -> float | None:
         return None
     from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-    parts = zip(x.double().split(_BLOCK), clean.double().split(_BLOCK), strict=True)
-    return sum(float(ssim(a, b, data_range=1.0, reduction="sum")) for a, b in parts) / len(x)  # type: ignore[arg-type]
+    whole = 0.0
+    for a, b in zip(x.double().split(_BLOCK), clean.double().split(_BLOCK), strict=True):
+        part = ssim(a, b, data_range=1.0, reduction="sum")
+        assert isinstance(part, Tensor)
+        whole += float(part)
+    return whole / len(x)
 
 
 def _log10(value: float) -> float:

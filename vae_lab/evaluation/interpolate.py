@@ -75,7 +75,7 @@ def geodesic(
         (inner.grad,) = torch.autograd.grad(value, inner)
         return value.detach()
 
-    search.step(closure)  # type: ignore[no-untyped-call]
+    search.step(closure)
     found = torch.cat([line[:1], inner.detach(), line[-1:]])
     with torch.no_grad():
         return found if _energy(decode(found)) < _energy(decode(line)) else line
@@ -105,7 +105,9 @@ def interpolate(
         return x
 
     ends = model.encode(torch.stack([a, b])).mean
-    ways = {"linear": linear, "spherical": spherical, "geodesic": partial(geodesic, mean, iterations=iterations)}
+    shortest = partial(geodesic, mean, iterations=iterations)
+    ways: dict[Way, Callable[[Tensor, Tensor, int], Tensor]]
+    ways = {"linear": linear, "spherical": spherical, "geodesic": shortest}
     z = ways[way](ends[0], ends[1], steps)
     draws = []
     with torch.random.fork_rng():
