@@ -18,7 +18,7 @@ from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
 from vae_lab.evaluation.anomaly import Sampling, ScoreName, scores
 from vae_lab.evaluation.generate import Samples, sample
-from vae_lab.evaluation.interpolate import Points, Way, interpolate
+from vae_lab.evaluation.interpolate import ITERATIONS, Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
@@ -75,10 +75,13 @@ class Run:
             given = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"examples {given} given; this model takes a tensor (n, {', '.join(map(str, shape))})")
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0) -> Points:
-        """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to."""
+    def interpolate(
+        self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0, iterations: int = ITERATIONS
+    ) -> Points:
+        """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to;
+        `iterations` bounds the search for a geodesic."""
         self._check(torch.stack([a, b]))
-        return interpolate(self.model, a, b, steps, way, seed)
+        return interpolate(self.model, a, b, steps, way, seed, iterations)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
         """The data that it was trained on.
