@@ -40,26 +40,32 @@ class Run:
     named: tuple[str, ...] = ()  # folders of options of the person's own, without which the data may not be known
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """The means of q(z|x), (n, k), of examples x, (n, *shape)."""
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The means of q(z|x), (n, k), of examples x, (n, *shape); of a model that is told labels, at labels y, (n,)."""
         self._check(x)
-        return self.model.encode(x).mean
+        return self.model.given(y).encode(x).mean
 
-    def reconstruct(self, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
-        """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x)."""
+    def reconstruct(self, x: Tensor, seed: int = 0, first: int = 0, y: Tensor | None = None) -> Reconstructions:
+        """The mean of p(x|z), and a draw from it, of examples x, (n, *shape), at z the mean of q(z|x); of a model that is
+        told labels, at labels y, (n,)."""
         self._check(x)
-        return reconstruct(self.model, x, seed, first)
+        return reconstruct(self.model.given(y), x, seed, first)
 
     def sample(
-        self, count: int, seed: int = 0, temperature: float = 1.0, density: Distribution | None = None
+        self,
+        count: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        density: Distribution | None = None,
+        y: Tensor | None = None,
     ) -> Samples:
         """New examples: z from the prior, or from another density on z, at a temperature (see `tempered`); the mean of p(x|z),
-        and a draw from it."""
+        and a draw from it. A model that is told labels needs some, y, (count,)."""
         if count < 1:
             raise ValueError(f"{count} samples asked for; one or more are needed")
         if not 0 < temperature < math.inf:
             raise ValueError(f"a temperature of {temperature} asked for; it is a number above 0")
-        return sample(self.model, count, seed, temperature, density)
+        return sample(self.model, count, seed, temperature, density, y)
 
     def score(
         self, x: Tensor, names: Iterable[ScoreName], how: Sampling = Sampling(), beside: Sequence["Run"] = ()

@@ -268,3 +268,43 @@ def test_mistakes_from_python_are_refused(made: Make) -> None:
         loaded.sample(0)
     with pytest.raises(ValueError, match=r"a temperature of -1.0 asked for; it is a number above 0"):
         loaded.sample(3, temperature=-1.0)
+
+
+def test_a_model_that_is_told_labels_draws_of_the_label_that_is_asked_for(lab: Lab, in_tmp: Path) -> None:
+    """With the training examples of a label as the judges: the nearest neighbour of most draws has it."""
+    words = [
+        "dataset=digits",
+        "decoder=mlp",
+        "labels=given",
+        "latent_dim=4",
+        "trainer.max_steps=300",
+        "evaluation.nll_samples=2",
+    ]
+    assert lab("train", *words, "evaluation.figures=false").code == 0
+    (run,) = Path("runs/solo").iterdir()
+    loaded = vae_lab.load(run)
+    train = next(iter(loaded.dataset().batches("train", 10_000)))
+    assert train.y is not None
+    shares = []
+    for label in (0, 3, 6):
+        mean = loaded.sample(100, y=torch.full((100,), label)).mean
+        assert mean is not None
+        shares.append(float((train.y[nearest(mean, train.x).rows] == label).float().mean()))
+    assert min(shares) > 0.8
+    assert lab("sample", run, "count=20").code == 0
+    assert lab("sample", run, "count=20", "label=3").code == 0
+    wrong = lab("sample", run, "label=11")
+    assert wrong.err == "vae-lab: sample.label: 11 given; the labels are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n"
+    assert "density: gaussian_mixture given; with labels" in lab("sample", run, "density=gaussian_mixture").err
+    assert lab("reconstruct", run).code == 0
+    refused = lab("probe", run)
+    text = "probe: this run's model is told labels (labels=given), and this use has none to tell it"
+    assert (refused.code, refused.err) == (2, f"vae-lab: {text}\n")
+
+
+def test_a_model_that_is_told_none_refuses_a_label(made: Make, lab: Lab) -> None:
+    said = lab("sample", made("binary"), "label=3")
+    assert (said.code, said.err) == (
+        2,
+        "vae-lab: sample.label: 3 given; this run's model is told no labels (labels=given is)\n",
+    )

@@ -72,4 +72,7 @@ def test_a_run_that_was_told_every_label_is_refused(lab: Lab) -> None:
     assert lab("train", "dataset=digits", "decoder=mlp", *MLP, "labels=given").code == 0
     (run,) = Path("runs/solo").iterdir()
     said = lab("semi_supervised", run)
-    assert (said.code, said.err) == (2, "vae-lab: semi_supervised: this run was told every label (labels=given)\n")
+    assert (said.code, said.err) == (
+        2,
+        "vae-lab: semi_supervised: this run's model is told labels (labels=given), and this use has none to tell it\n",
+    )

@@ -79,8 +79,6 @@ class SemiSupervised:
         classes = dataset.spec().labels
         if classes is None:
             raise RequestError("semi_supervised: this run's dataset has no labels")
-        if run.model.labelled:
-            raise RequestError("semi_supervised: this run was told every label (labels=given)")
         drawn = {count: [self._rows(dataset, count, draw) for draw in range(self.draws)] for count in self.label_counts}
         numbers: dict[str, Any] = {}
         for count, every in drawn.items():

@@ -1,7 +1,7 @@
 """Generation: new examples, how far they are from the data, and whether they are copies."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Interval
@@ -17,7 +17,7 @@ from vae_lab.evaluation.features import FEATURES, Features, Named
 from vae_lab.evaluation.generate import Nearest, nearest
 from vae_lab.evaluation.neighbourhoods import Neighbourhoods, neighbourhoods
 from vae_lab.finished import Run
-from vae_lab.settings import Count
+from vae_lab.settings import Count, NonNegativeInt
 from vae_lab.uses.use import Answer, Drawn
 
 SHOWN, _BATCH = 16, 500
@@ -39,6 +39,7 @@ class Sample:
         density: what z is drawn from: the prior, or a mixture fitted to the codes of the train split, which is no part of
             the model. components: of that mixture.
         features: that distances are measured on. neighbours: the k of precision, recall, density and coverage.
+        label: of a model that is told labels, that of all draws; null: labels as frequent as in the train split.
     """
 
     count: Drawn = 500
@@ -48,12 +49,15 @@ class Sample:
     components: Count = 10
     features: Named = "auto"
     neighbours: Count = 5
+    label: NonNegativeInt | None = None
+    takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
+        y = self._labels(run, dataset)
         way, density = self._density(run, dataset)
-        cooled = self._tempered(density)
+        cooled = None if density is None else self._tempered(density)
         features = self._features(dataset)
-        made = run.sample(self.count, self.seed, density=cooled)
+        made = run.sample(self.count, self.seed, self.temperature if cooled is None else 1.0, cooled, y)
         if not made.draw.isfinite().all():
             raise RequestError(f"sample: {run.path} draws what is no number: its training has diverged")
         train, test = (self._rows(dataset, split) for split in ("train", "test"))
@@ -63,7 +67,7 @@ class Sample:
         numbers = {
             "samples": self.count,
             "density": f"{self.density} ({way.note})",
-            "latent_log_density": self._on_codes(run, dataset, density),
+            "latent_log_density": None if density is None else self._on_codes(run, dataset, density),
             "nearest_training_distance": _told(samples=copied, test=nearest(test[: self.count], train)),
             "features": features.declared,
             "measured": n,
@@ -72,13 +76,36 @@ class Sample:
         if made.draw.dim() != 4:
             return Answer(numbers)
         shown = {"draw": made.draw, "nearest": train[copied.rows]} | ({} if made.mean is None else {"mean": made.mean})
-        return Answer(numbers, {name: x[:SHOWN].clamp(0, 1) for name, x in shown.items()})
+        rows = torch.linspace(0, self.count - 1, min(SHOWN, self.count)).long()  # of labels in order some of each
+        first = rows if y is not None else torch.arange(min(SHOWN, self.count))
+        return Answer(numbers, {name: x[first].clamp(0, 1) for name, x in shown.items()})
 
-    def _density(self, run: Run, dataset: Dataset) -> tuple[LatentDensity, Distribution]:
+    def _labels(self, run: Run, dataset: Dataset) -> Tensor | None:
+        """A label for each draw of a model that is told labels, in rising order."""
+        if not run.model.labelled:
+            if self.label is not None:
+                raise RequestError(
+                    f"sample.label: {self.label} given; this run's model is told no labels (labels=given is)"
+                )
+            return None
+        if self.density != "prior":
+            raise RequestError(f"sample.density: {self.density} given; with labels z is drawn from the model's prior")
+        y = next(iter(dataset.batches("train", dataset.spec().sizes["train"]))).y
+        assert y is not None
+        if self.label is None:
+            rows = torch.randint(len(y), (self.count,), generator=stream(self.seed, "sample labels"))
+            return y[rows].sort().values
+        if self.label not in (there := y.unique().tolist()):
+            raise RequestError(f"sample.label: {self.label} given; the labels are {', '.join(map(str, there))}")
+        return torch.full((self.count,), self.label)
+
+    def _density(self, run: Run, dataset: Dataset) -> tuple[LatentDensity, Distribution | None]:
         ways: dict[Density, LatentDensity] = {
             "prior": Prior(),
             "gaussian_mixture": GaussianMixture(self.components, self.seed),
         }
+        if run.model.labelled:
+            return ways[self.density], None  # p(z|y) is the model's own
         try:
             return ways[self.density], ways[self.density](run.model, dataset.batches("train", _BATCH))
         except ValueError as error:

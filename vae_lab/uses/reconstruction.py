@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class Reconstruct:
     split: SplitName = "test"
     count: Count = 500
     seed: int = 0
+    takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         shown: dict[str, Tensor] = {}
@@ -36,7 +37,8 @@ class Reconstruct:
         done = 0
         for batch in dataset.batches(self.split, _BATCH):
             x = batch.x[: self.count - done]
-            made = run.reconstruct(x, self.seed, first=done)._asdict()
+            y = None if batch.y is None else batch.y[: len(x)]
+            made = run.reconstruct(x, self.seed, done, y)._asdict()
             found = {name: one for name, one in made.items() if one is not None}
             for name, one in found.items():
                 sums["mean_squared_error", name] += float((one - x).double().square().flatten(1).mean(1).sum())

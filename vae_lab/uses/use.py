@@ -42,7 +42,8 @@ class Answer:
 
 
 class Use(Protocol):
-    """One use, made of its options: a class, and a file of the group `use` that names it."""
+    """One use, made of its options: a class, and a file of the group `use` that names it. One that can tell a model labels
+    has `takes_labelled`; the others are refused for models that are told any."""
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         """Errors: `RequestError` where the run is of a kind that it makes no sense for."""
@@ -70,6 +71,8 @@ def use(
     run = load(path, config_dir)
     if run.result.get("status") != "completed":
         raise RequestError(f"{path} has not completed; `vae-lab ls` shows its state")
+    if run.model.labelled and not getattr(asked, "takes_labelled", False):
+        raise RequestError(f"{name}: this run's model is told labels (labels=given), and this use has none to tell it")
     torch.set_num_threads(run.config["threads"])
     answer = asked(run, run.dataset(moved))
     told = {key: value for key, value in node.items() if key != "_target_"}
