@@ -62,6 +62,7 @@ DEFAULTS = [
     "scheduler=constant",
     "trainer.accumulate_grad_batches=1",
     "dataset.binarization=dynamic",
+    "dataset.without=[]",
     "~optimizer.weight_decay",
 ]
 CHANGES = [
@@ -78,6 +79,7 @@ CHANGES = [
     "prior=mixture",
     "bound=iwae",
     "dataset.binarization=static",
+    "dataset.without=[4]",
     "dataset.binarization_seed=1",
     "dataset.split_seed=1",
     "trainer.precision=64-true",

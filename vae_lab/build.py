@@ -22,6 +22,7 @@ CONTEXT = frozenset(
         "latent_dim",
         "outputs",
         "arity",
+        "classes",
         "total_updates",
         "examples",
         "optimizer",
@@ -68,7 +69,16 @@ def build(node: Node, **context: Any) -> Any:
         raise RequestError(" ".join(text.split())) from error
 
 
-MODEL = ("encoder", "decoder", "posterior", "parametrization", "likelihood", "prior", "inference")  # its groups
+MODEL = (
+    "encoder",
+    "decoder",
+    "posterior",
+    "parametrization",
+    "likelihood",
+    "prior",
+    "labels",
+    "inference",
+)  # its groups
 
 
 def build_model(settings: Node, spec: Spec) -> VAE:
@@ -76,13 +86,18 @@ def build_model(settings: Node, spec: Spec) -> VAE:
     common: dict[str, Any] = {"shape": list(spec.shape), "latent_dim": settings["latent_dim"]}
     posterior = build(settings["posterior"], **common)
     likelihood = build(settings["likelihood"], **common)
+    labels = build(settings["labels"], classes=spec.labels)
+
+    def part(name: str, **needed: Any) -> Callable[..., Any]:
+        return lambda **told: build(settings[name], **{**common, **needed, **told})
+
     return VAE(
-        encoder=build(settings["encoder"], **common, outputs=posterior.outputs),
+        encoder=labels.encoder(part("encoder", outputs=posterior.outputs), common["shape"]),
         parametrization=build(settings["parametrization"], **common),
         posterior=posterior,
-        decoder=build(settings["decoder"], **common, arity=likelihood.arity),
+        decoder=labels.decoder(part("decoder", arity=likelihood.arity), common["latent_dim"]),
         likelihood=likelihood,
-        prior=build(settings["prior"], **common),
+        prior=labels.prior(build(settings["prior"], **common), common["latent_dim"]),
         inference=build(settings["inference"], **common, total_updates=updates_of(settings, spec)),
         log_units=spec.log_units,
     )

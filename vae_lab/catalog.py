@@ -27,6 +27,7 @@ QUESTIONS = {
     "parametrization": "what is done to the encoder's outputs before they become q?",
     "likelihood": "which family is p(x|z)?",
     "prior": "what is p(z)?",
+    "labels": "what is the model told of labels?",
     "bound": "which estimator of log p(x) is trained?",
     "beta": "who sets the weight of the rate?",
     "rate": "what is done to the rate before it is weighted?",

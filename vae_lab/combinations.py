@@ -17,11 +17,12 @@ FREE = frozenset(
         "free_parameters_of_q",
         "declared_scale",
         "rate_in_full",
+        "shared_prior",
     }
 )
 """What holds unless a component claims it: nobody holds the rate at a value of his own, the gradient at z
 is the sum of what the loss sends there, the parameters of one example's q are nobody else's, the scale of the
-likelihood is a setting or a parameter, the rate counts in full."""
+likelihood is a setting or a parameter, the rate counts in full, all examples have one prior."""
 
 
 def component_traits(settings: Node) -> list[tuple[str, Traits]]:

@@ -1,6 +1,7 @@
 """A finished run: its model, rebuilt from its directory alone, and another evaluation of it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,20 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.build import MODEL, build_model, spec_of, targets
 from vae_lab.check import check_arguments, check_settings, check_targets
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
+from vae_lab.evaluation.anomaly import Sampling, ScoreName, scores
 from vae_lab.evaluation.generate import Samples, sample
-from vae_lab.evaluation.interpolate import Points, Way, interpolate
+from vae_lab.evaluation.interpolate import ITERATIONS, Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
-from vae_lab.options import folders
+from vae_lab.options import defaults, folders, option_content
 from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
@@ -47,11 +50,24 @@ class Run:
         self._check(x)
         return reconstruct(self.model, x, seed, first)
 
-    def sample(self, count: int, seed: int = 0) -> Samples:
-        """New examples: z from the prior, the mean of p(x|z), and a draw from it."""
+    def sample(
+        self, count: int, seed: int = 0, temperature: float = 1.0, density: Distribution | None = None
+    ) -> Samples:
+        """New examples: z from the prior, or from another density on z, at a temperature (see `tempered`); the mean of p(x|z),
+        and a draw from it."""
         if count < 1:
             raise ValueError(f"{count} samples asked for; one or more are needed")
-        return sample(self.model, count, seed)
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"a temperature of {temperature} asked for; it is a number above 0")
+        return sample(self.model, count, seed, temperature, density)
+
+    def score(
+        self, x: Tensor, names: Iterable[ScoreName], how: Sampling = Sampling(), beside: Sequence["Run"] = ()
+    ) -> dict[ScoreName, Tensor]:
+        """How anomalous examples x, (n, *shape), are to the model: scores of each by name, (n,), higher for more so; `waic`
+        over the runs `beside` it too."""
+        self._check(x)
+        return scores([self.model, *(run.model for run in beside)], x, names, how)
 
     def _check(self, x: Tensor) -> None:
         shape = tuple(self.config["spec"]["shape"])
@@ -59,10 +75,13 @@ class Run:
             given = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"examples {given} given; this model takes a tensor (n, {', '.join(map(str, shape))})")
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0) -> Points:
-        """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to."""
+    def interpolate(
+        self, a: Tensor, b: Tensor, steps: int = 8, way: Way = "linear", seed: int = 0, iterations: int = ITERATIONS
+    ) -> Points:
+        """The points between two examples, (*shape) each, from the mean of q(z|a) to that of q(z|b), and what they decode to;
+        `iterations` bounds the search for a geodesic."""
         self._check(torch.stack([a, b]))
-        return interpolate(self.model, a, b, steps, way, seed)
+        return interpolate(self.model, a, b, steps, way, seed, iterations)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
         """The data that it was trained on.
@@ -105,6 +124,7 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
+        settings = {group: option_content(group, str(defaults()[group])) for group in MODEL} | settings  # of older runs
         check_targets(settings, named)
         for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
             check_arguments(key, node)

@@ -53,14 +53,14 @@ def _neutral(value: Any) -> bool:
 def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            value = _without_defaults(value)
+            value = without_defaults(value)
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
     return value
 
 
-def _without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node's settings in the types that its class declares (1 for a float is 1.0, but 1 update is not 1.0 run)."""
     return dict(_read_without_defaults(json.dumps(node)))
 

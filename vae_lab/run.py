@@ -20,7 +20,7 @@ from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
-from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, PRUNED, RESULT, Damaged, to_json, write_atomically
+from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, PRUNED, RESULT, USES, Damaged, to_json, write_atomically
 from vae_lab.tracking import tracked
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def forget(asked: Request, wait: bool = True) -> None:
         path = asked.directory.path
         for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER, PRUNED):
             (path / name).unlink(missing_ok=True)
-        for folder in ("checkpoints", "figures", ".hydra", "wandb", "tensorboard"):
+        for folder in ("checkpoints", "figures", USES, ".hydra", "wandb", "tensorboard"):
             shutil.rmtree(path / folder, ignore_errors=True)
 
 

@@ -21,6 +21,8 @@ PLAN, SEARCH = "plan.json", "search.json"
 LEDGER = ".ledger"
 PRUNED = ".pruned"
 """Says when and why a search cut a run; it is there until the run goes on."""
+USES = "uses"
+"""The folder of a run that holds a JSON for each use that it was put to."""
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 MISSING = (FileNotFoundError, NotADirectoryError)
@@ -136,6 +138,17 @@ class RunDirectory:
                     step, epoch, name, value = row
                     rows.append((int(step), int(epoch), name, float(value)))
         return rows
+
+    def used(self) -> dict[str, dict[str, Any]]:
+        """What a use has said of the run, by the name of the use: its options and numbers."""
+        found = {}
+        with contextlib.suppress(*MISSING):
+            for file in sorted((self.path / USES).iterdir()):
+                with contextlib.suppress(Damaged, OSError):
+                    told = read_json(file) if file.suffix == ".json" else {}
+                    if isinstance(told.get("numbers"), dict):
+                        found[file.stem] = told
+        return found
 
     def state(self) -> str:
         """`completed`, `failed`, `damaged`, `running` (claimed by a live process), `pruned` (by a search, can be resumed),

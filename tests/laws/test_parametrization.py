@@ -233,6 +233,20 @@ def test_delta_is_the_harmonic_sum_smooth_and_rising() -> None:
     assert ((slope > 0) & (slope < 1)).all()
 
 
+# ---- fixed_scale
+
+
+def test_a_fixed_scale_is_what_was_set() -> None:
+    """And the rate is at least what such a scale costs at location zero, in its closed form."""
+    module, loc = part("fixed_scale", sigma=0.05), torch.randn(7, K)
+    for raw in (-30.0, 0.0, 30.0):
+        same, log_scale = module(loc, torch.full((7, K), raw))
+        assert torch.equal(same, loc)
+        torch.testing.assert_close(log_scale.exp(), torch.full((7, K), 0.05))
+    least = -math.log(0.05) - 0.5 + 0.05**2 / 2
+    torch.testing.assert_close(rates(loc, log_scale), least + loc.square() / 2)
+
+
 # ---- combinations
 
 

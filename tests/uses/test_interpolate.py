@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from small_runs import Lab, Said
 from torch import Tensor
 
 import vae_lab
-from vae_lab.evaluation.interpolate import length, linear, spherical
+from vae_lab.evaluation.interpolate import geodesic, length, linear, spherical
 
 
 def ends(seed: int, k: int = 5) -> tuple[Tensor, Tensor]:
@@ -51,6 +52,61 @@ def test_where_there_is_no_great_circle_the_line_is_taken(a: list[float], b: lis
     assert torch.equal(spherical(*ends, 5), linear(*ends, 5))
 
 
+def polar(z: Tensor) -> Tensor:
+    """(r, phi) to the plane."""
+    return z[:, :1] * torch.stack([z[:, 1].cos(), z[:, 1].sin()], 1)
+
+
+def globe(z: Tensor) -> Tensor:
+    """(latitude, longitude) to the unit sphere."""
+    return torch.cat([z[:, :1].cos() * torch.stack([z[:, 1].cos(), z[:, 1].sin()], 1), z[:, :1].sin()], 1)
+
+
+def test_a_geodesic_of_polar_coordinates_is_the_chord() -> None:
+    """The straight line in (r, phi) is an arc; the shortest way in x is straight and goes evenly."""
+    a, b = torch.tensor([[1.0, 0.0], [2.0, 1.2]], dtype=torch.float64)
+    z = geodesic(polar, a, b, 9)
+    ends = polar(torch.stack([a, b]))
+    torch.testing.assert_close(polar(z), linear(ends[0], ends[1], 9), atol=1e-4, rtol=0)
+    assert length(polar(linear(a, b, 9))) > 1.05 * length(polar(z))
+
+
+@pytest.mark.parametrize("steps", [3, 8, 20])
+def test_a_geodesic_of_the_globe_is_a_great_circle_walked_evenly(steps: int) -> None:
+    a, b = torch.tensor([[0.7, 0.0], [0.6, 1.5]], dtype=torch.float64)
+    x = globe(geodesic(globe, a, b, steps))
+    torch.testing.assert_close(x, spherical(x[0], x[-1], steps), atol=1e-4, rtol=0)
+    omega = math.acos(float(x[0] @ x[-1]))
+    assert length(x) == pytest.approx(2 * (steps - 1) * math.sin(omega / 2 / (steps - 1)))  # chords
+
+
+def test_a_geodesic_of_a_linear_decoder_is_the_line() -> None:
+    a, b = ends(0)
+    w = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(geodesic(lambda z: z @ w + 1, a, b, 6), linear(a, b, 6))
+    assert torch.equal(geodesic(lambda z: z @ w, a, b, 2), linear(a, b, 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("iterations", [1, 3, 100])
+def test_a_geodesic_of_a_net_never_has_more_energy_than_the_line_and_keeps_its_ends(seed: int, iterations: int) -> None:
+    torch.manual_seed(seed)
+    net = torch.nn.Sequential(torch.nn.Linear(5, 20), torch.nn.Tanh(), torch.nn.Linear(20, 30)).double()
+    a, b = ends(seed)
+    with torch.no_grad():
+        net[0].weight.mul_(4)
+    z = geodesic(net, 2 * a, 2 * b, 8, iterations)
+    torch.testing.assert_close(z[[0, -1]], torch.stack([2 * a, 2 * b]))
+    with torch.no_grad():
+        found, line = (net(way).diff(dim=0).square().sum() for way in (z, linear(2 * a, 2 * b, 8)))
+    assert found < line
+    assert all(parameter.grad is None for parameter in net.parameters())
+    if iterations == 100:
+        with torch.no_grad():
+            parts = net(z).diff(dim=0).norm(dim=1)
+        assert float(parts.max() / parts.min()) < 1.6  # evenly, but for what finitely many steps leave
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model_interpolates(kind: str, made: Make, lab: Lab) -> None:
     run = made(kind)
@@ -82,11 +138,50 @@ def test_every_kind_of_model_interpolates(kind: str, made: Make, lab: Lab) -> No
             assert picture.width == 4 * 6 * (x.shape[-1] + 2)  # four steps and two examples, with margins
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_geodesic_is_never_longer_in_x_than_the_line(kind: str, made: Make, lab: Lab) -> None:
+    run = made(kind)
+    said = lab("interpolate", run, "way=geodesic", "nll_samples=2")
+    if kind == "autoregressive":
+        text = "a geodesic is measured by the decoder's mean, which this one does not have in closed form"
+        assert said == Said(2, "", f"vae-lab: interpolate.way: geodesic given; {text} (choose linear or spherical)\n")
+        assert not (run / "uses").exists()
+        return
+    assert (said.code, said.err) == (0, "")
+    geodesic_x = json.loads((run / "uses" / "interpolate.json").read_text())["numbers"]["x"]
+    assert lab("interpolate", run, "nll_samples=2").code == 0
+    line_x = json.loads((run / "uses" / "interpolate.json").read_text())["numbers"]["x"]
+    assert geodesic_x["length"] <= line_x["length"] * (1 + 1e-6)
+
+
+def test_an_example_may_come_from_a_file(made: Make, lab: Lab) -> None:
+    """The way between two rows is that between files that hold them."""
+    run = made("grey")
+    x = next(iter(vae_lab.load(run).dataset().batches("test", 3))).x
+    np.save("one.npy", x[[2, 0]].numpy())
+    found = []
+    for words in (("first=2", "second=1"), ("first=one.npy", "second=1")):
+        assert lab("interpolate", run, *words, "nll_samples=2").code == 0
+        found.append(json.loads((run / "uses" / "interpolate.json").read_text())["numbers"])
+    assert found[1] == found[0]
+    np.save("other.npy", np.zeros((2, 4, 4), dtype=np.float32))
+    said = lab("interpolate", run, "second=other.npy")
+    assert said.err == (
+        "vae-lab: interpolate.second: other.npy: x has shape (2, 4, 4): this run's examples are (n, 9, 7)\n"
+    )
+    said = lab("interpolate", run, "first=nowhere.npy")
+    assert said.err.startswith("vae-lab: interpolate.first: nowhere.npy is missing: ")
+    assert said.code == 2
+
+
 WRONG = [
     ("steps=1", "interpolate.steps: 1 given; must be a whole number, at least 2"),
     ("first=50", "interpolate.first: 50 given; the test split has 50 examples, from 0"),
-    ("second=-1", "interpolate.second: -1 given; must be a whole number, at least 0"),
-    ("way=sphrical", "interpolate.way: 'sphrical' given; must be one of linear, spherical (did you mean 'spherical'?)"),
+    ("second=-1", "interpolate.second: -1 given; must be a whole number, at least 0, or text"),
+    (
+        "way=sphrical",
+        "interpolate.way: 'sphrical' given; must be one of linear, spherical, geodesic (did you mean 'spherical'?)",
+    ),
 ]
 
 

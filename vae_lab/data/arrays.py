@@ -1,6 +1,6 @@
 """A person's own arrays: x (and y) from an `.npy` or `.npz` file, its shape and kind read from it and checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.array_file import ArrayFile, Header
+from vae_lab.data.array_values import kind_of, shape_of, stored
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
 from vae_lab.data.files import content_hash
-from vae_lab.settings import Fraction
+from vae_lab.settings import Fraction, NonNegativeInt
 
 ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
 KEYS = {"x", "y", *SPLITS, *(f"{split}_y" for split in SPLITS)}
@@ -37,6 +38,7 @@ class Arrays(Dataset):
         binarization_seed: of the fixed draws of val and test (and of train, if static).
         val_fraction, test_fraction: of the examples, where the file has no splits.
         split_seed: of the random split.
+        without: classes that train and val leave out, and test keeps.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -50,27 +52,34 @@ class Arrays(Dataset):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: int = 0,
+        without: Sequence[NonNegativeInt] = [],
     ) -> None:
         self.path, self.kind = Path(path).expanduser(), kind
         self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
+        self.without = without
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
-        shape = self._shape
-        return Spec(shape, kind_after(self._kind, self.binarization), dict(self._sizes), self._classes)
+        return self.trained_on(self._whole)
 
     def fingerprint(self) -> str:
         return content_hash(self.path, _content)
 
     def read(self) -> dict[str, Split]:
-        self.spec()
-        xs = {key: _x(self._file.read(key), self._kind, f"{self.path}: {key}") for key in self._keys}
+        assert self._whole  # all is checked before anything is read
+        xs = {key: stored(self._file.read(key), self._kind, f"{self.path}: {key}") for key in self._keys}
         levels = 255 if next(iter(xs.values())).dtype == torch.uint8 else 1
         if "x" not in xs:
             return {split: Split(x, self._y(f"{split}_y", len(x)), levels) for split, x in xs.items()}
         x, y = xs["x"], self._y("y", len(xs["x"]))
         rows = split_rows(self._sizes, self.split_seed)
         return {split: Split(x[r], None if y is None else y[r], levels) for split, r in rows.items()}
+
+    @cached_property
+    def _whole(self) -> Spec:
+        """Of all that the file has."""
+        shape = self._shape
+        return Spec(shape, kind_after(self._kind, self.binarization), dict(self._sizes), self._classes)
 
     @cached_property
     def _file(self) -> ArrayFile:
@@ -90,7 +99,7 @@ class Arrays(Dataset):
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:
-        shapes = {key: _shape(header, f"{self.path}: {key}") for key, header in self._keys.items()}
+        shapes = {key: shape_of(header, f"{self.path}: {key}") for key, header in self._keys.items()}
         if len(set(shapes.values())) > 1 or len({header.dtype for header in self._keys.values()}) > 1:
             kinds = ", ".join(f"{key} {header.shape[1:]} {header.dtype}" for key, header in self._keys.items())
             raise DataError(f"{self.path}: the splits differ in shape or dtype ({kinds}): make them alike")
@@ -118,7 +127,7 @@ class Arrays(Dataset):
             return self.kind
         if next(iter(self._keys.values())).dtype == bool:
             return "binary"
-        kinds = {_kind_of(self._file.read(key), f"{self.path}: {key}") for key in self._keys}
+        kinds = {kind_of(self._file.read(key), f"{self.path}: {key}") for key in self._keys}
         return "real" if "real" in kinds else "unit" if "unit" in kinds else "binary"
 
     @cached_property
@@ -137,59 +146,6 @@ class Arrays(Dataset):
         if y.min() < 0:
             raise DataError(f"{where} is {y.shape} {y.dtype} with {y.min()} in it: {wanted}")
         return torch.from_numpy(y.astype(np.int64))
-
-
-def _shape(header: Header, where: str) -> tuple[int, ...]:
-    """The shape of one x: (d,), or (channels, height, width)."""
-    n, *shape = header.shape or (0,)
-    given = f"{where} has shape {header.shape}"
-    if header.dtype.kind not in "bf" and header.dtype != np.uint8:
-        raise DataError(f"{where} has dtype {header.dtype}: use bool, uint8 (grey levels 0 to 255), float32 or float64")
-    if len(shape) not in (1, 2, 3):
-        raise DataError(f"{given}: x is (n, d), (n, height, width) or (n, channels, height, width)")
-    if n < 1 or min(shape) < 1:
-        raise DataError(f"{given}, which is empty: give at least one example for each split")
-    if len(shape) == 3 and shape[2] <= 4 < shape[0]:
-        raise DataError(f"{given}, which looks like channels last: channels come first here, np.moveaxis(x, -1, 1)")
-    return (1, *shape) if len(shape) == 2 else tuple(shape)
-
-
-def _kind_of(x: np.ndarray, where: str) -> Kind:
-    _check_finite(x, where)
-    if ((x == 0) | (x == 1)).all():
-        return "binary"
-    grey = x.dtype == np.uint8 or (x.min() >= 0 and x.max() <= 1)
-    return "unit" if grey else "real"
-
-
-def _x(x: np.ndarray, kind: Kind, where: str) -> Tensor:
-    """x as it is stored in a split: bool if binary; uint8 or float32 if grey; float32 if real. (n, h, w) gets its one
-    channel."""
-    _check_finite(x, where)
-    _check_range(x, kind, where)
-    stored = bool if kind == "binary" else np.uint8 if kind == "unit" and x.dtype == np.uint8 else np.float32
-    tensor = torch.from_numpy(np.array(x, stored, order="C"))
-    return tensor[:, None] if x.ndim == 3 else tensor
-
-
-def _check_finite(x: np.ndarray, where: str) -> None:
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(x.astype(np.float32, copy=False))
-    _refuse(bad, x, where, "x must be finite in float32", "remove or repair it")
-
-
-def _check_range(x: np.ndarray, kind: Kind, where: str) -> None:
-    if kind == "binary":
-        _refuse((x != 0) & (x != 1), x, where, "dataset.kind=binary allows 0 and 1", "use dataset.kind=unit or real")
-    elif kind == "unit" and x.dtype != np.uint8:
-        _refuse((x < 0) | (x > 1), x, where, "dataset.kind=unit allows [0, 1]", "rescale x, or use dataset.kind=real")
-
-
-def _refuse(bad: np.ndarray, x: np.ndarray, where: str, allowed: str, advice: str) -> None:
-    rows = np.flatnonzero(bad.reshape(len(x), -1).any(1))
-    if len(rows):
-        value = x[rows[0]][bad[rows[0]]][0]
-        raise DataError(f"{where} has {value} in row {rows[0]} (of {len(rows)} such rows): {allowed}; {advice}")
 
 
 def _content(path: Path) -> Iterator[bytes | memoryview]:

@@ -1,8 +1,9 @@
 """What a dataset is: known by its spec before it is read, three disjoint splits, and a fingerprint of its content."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -35,7 +36,8 @@ class Spec:
     @property
     def traits(self) -> Traits:
         kind = {"binary": {"binary_x", "unit_x"}, "unit": {"unit_x", "real_x"}, "real": {"real_x"}}[self.kind]
-        return Traits(provides=frozenset(kind | ({"image"} if len(self.shape) == 3 else set())))
+        image, labels = len(self.shape) == 3 and "image", self.labels is not None and "labels"
+        return Traits(provides=frozenset(kind | {name for name in (image, labels) if name}))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,20 @@ class Split:
     levels: int = 1  # the stored value that means 1
 
 
+@dataclass(frozen=True)
+class Factors:
+    """What the examples of a split were made from.
+
+    Attributes:
+        sizes: how many values each factor can have, by its name. values: (n, factors), int64, from 0, in the order of x.
+        ordered: the names of those whose values are in an order.
+    """
+
+    sizes: dict[str, int]
+    values: Tensor
+    ordered: frozenset[str] = frozenset()
+
+
 class Dataset:
     """The base of every dataset: a subclass gives `spec`, `read` and `fingerprint`.
 
@@ -54,10 +70,12 @@ class Dataset:
         binarization: what is done to grey x: `dynamic` (train redrawn at every presentation), `static` (one fixed
             draw), `threshold` (x > 1/2), `none`. Under the first two val and test are one fixed draw.
         binarization_seed: of the fixed draws; the run's seed does not reach them.
+        without: classes that train and val leave out, and test keeps: what is new to a model then is known to be so.
     """
 
     binarization: Binarization = "none"
     binarization_seed: int = 0
+    without: Sequence[int] = ()
 
     def spec(self) -> Spec:
         """Without loading the data."""
@@ -71,6 +89,10 @@ class Dataset:
         """The SHA-256 of the data's content, in hex: the same wherever it lies and however it is compressed. The word
         "generated" for data that follow from the settings."""
         raise NotImplementedError
+
+    def factors(self, split: str) -> Factors | None:
+        """The known factors of a split's examples; None for data of which nobody knows any."""
+        return None
 
     @cached_property
     def repeated(self) -> dict[str, int]:
@@ -88,8 +110,13 @@ class Dataset:
         if split not in SPLITS:
             raise DataError(f"there is no split {split!r}: use train, val or test")
         if not hasattr(self, "_splits"):
-            self._splits = self.read()
+            self._splits = _without(self.without, self.read())
         return self._splits[split]
+
+    def trained_on(self, spec: Spec) -> Spec:
+        """The spec of all that is stored, less the classes in `without`: for these the labels must be read."""
+        sizes = {split: len(self.load(split).x) for split in spec.sizes} if self.without else spec.sizes
+        return replace(spec, sizes=sizes)
 
     def batches(
         self,
@@ -115,6 +142,40 @@ class Dataset:
             shuffle=shuffle,
             redraw=redraw,
         )
+
+    def examples(self, path: Path) -> Tensor:
+        """New data of the same form as a model sees them, (n, *shape) float32, from a file: an `.npy` array, or the key
+        `x` of an `.npz`.
+
+        What is binarised here is binarised there, as in a held-out split: one fixed draw, with a stream of its own. uint8
+        grey levels are divided by 255. Raises DataError for another shape, and for values that this dataset cannot have.
+        """
+        from vae_lab.data.array_values import read_like  # it refuses with the error of this file
+
+        spec = self.spec()
+        x = read_like(path, spec, spec.kind if self.binarization == "none" else "unit")
+        x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
+        return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+
+
+def _without(classes: Sequence[int], splits: Mapping[str, Split]) -> Mapping[str, Split]:
+    if not classes:
+        return splits
+    y = splits["train"].y
+    if y is None:
+        raise DataError("dataset.without: this dataset has no labels, by which a class could be left out")
+    for one in classes:
+        if one not in (there := y.unique().tolist()):
+            raise DataError(f"dataset.without: {one} given; the classes are {', '.join(map(str, there))}")
+    return {name: _less(classes, name, split) if name != "test" else split for name, split in splits.items()}
+
+
+def _less(classes: Sequence[int], name: str, split: Split) -> Split:
+    assert split.y is not None
+    rows = ~torch.isin(split.y, torch.tensor(list(classes)))
+    if not rows.any():
+        raise DataError(f"dataset.without: {list(classes)} given, which leaves no example in the {name} split")
+    return replace(split, x=split.x[rows], y=split.y[rows])
 
 
 def kind_after(kind: Kind, how: Binarization) -> Kind:

@@ -2,7 +2,7 @@
 
 import gzip
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after, split_rows
 from vae_lab.data.files import content_hash
+from vae_lab.settings import NonNegativeInt
 
 SIZES = {"train": 1197, "val": 300, "test": 300}
 
@@ -23,13 +24,21 @@ class Digits(Dataset):
         binarization: dynamic, static, threshold or none.
         binarization_seed: of the fixed draws of val and test (and of train, if static).
         split_seed: of the split.
+        without: classes that train and val leave out, and test keeps.
     """
 
-    def __init__(self, binarization: Binarization = "dynamic", binarization_seed: int = 0, split_seed: int = 0) -> None:
-        self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
+    def __init__(
+        self,
+        binarization: Binarization = "dynamic",
+        binarization_seed: int = 0,
+        split_seed: int = 0,
+        without: Sequence[NonNegativeInt] = [],
+    ) -> None:
+        self.binarization, self.binarization_seed = binarization, binarization_seed
+        self.split_seed, self.without = split_seed, without
 
     def spec(self) -> Spec:
-        return Spec((1, 8, 8), kind_after("unit", self.binarization), dict(SIZES), labels=10)
+        return self.trained_on(Spec((1, 8, 8), kind_after("unit", self.binarization), dict(SIZES), labels=10))
 
     def fingerprint(self) -> str:
         return content_hash(_path(), _content)

@@ -73,10 +73,15 @@ class Batches:
     def _epoch(self) -> Iterator[Batch]:
         epoch, position = divmod(self.served, len(self))
         for rows in self._order(epoch).split(self.batch_size)[position : len(self)]:
-            if self.redraw:
-                self.generator.manual_seed(stream_seed(self.seed, "binarization", self.served))
+            number = self.served
             self.served += 1  # before the yield: a checkpoint made while this batch is in use has seen it
-            yield self._batch(rows)
+            yield self.shown(rows, number)
+
+    def shown(self, rows: Tensor, number: int) -> Batch:
+        """These rows, as training batch `number` would show them."""
+        if self.redraw:
+            self.generator.manual_seed(stream_seed(self.seed, "binarization", number))
+        return self._batch(rows)
 
     def _order(self, epoch: int) -> Tensor:
         """Drawn on the CPU, so that every device sees the same order."""

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after
 from vae_lab.data.download import fetch
 from vae_lab.data.files import content_hash
+from vae_lab.settings import NonNegativeInt
 
 MIRRORS: tuple[str, ...] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -85,6 +86,7 @@ class MNIST(Dataset):
         download: fetch what is missing or damaged to `root`/mnist.
         binarization: dynamic, static, threshold or none.
         binarization_seed: of the fixed draws of val and test (and of train, if static).
+        without: classes that train and val leave out, and test keeps.
     """
 
     cosmetic = frozenset({"root", "download"})  # where the data lie is no part of a run's identity
@@ -95,13 +97,15 @@ class MNIST(Dataset):
         download: bool = False,
         binarization: Binarization = "dynamic",
         binarization_seed: int = 0,
+        without: Sequence[NonNegativeInt] = [],
     ) -> None:
         self.root, self.download = Path(root).expanduser(), download
-        self.binarization, self.binarization_seed = binarization, binarization_seed
+        self.binarization, self.binarization_seed, self.without = binarization, binarization_seed, without
 
     def spec(self) -> Spec:
         sizes = {"train": TRAIN_X.shape[0] - VAL, "val": VAL, "test": TEST_X.shape[0]}
-        return Spec((1, *TRAIN_X.shape[1:]), kind_after("unit", self.binarization), sizes, labels=10)
+        kind = kind_after("unit", self.binarization)
+        return self.trained_on(Spec((1, *TRAIN_X.shape[1:]), kind, sizes, labels=10))
 
     def fingerprint(self) -> str:
         parts = [content_hash(self._whole(idx), idx.chunks) for idx in FILES]

@@ -11,6 +11,7 @@ from vae_lab.distributions.gaussian import (
 )
 from vae_lab.distributions.stopping import stopped
 from vae_lab.distributions.streams import stream, stream_seed
+from vae_lab.distributions.tempering import tempered
 
 __all__ = [
     "Autoregressive",
@@ -23,4 +24,5 @@ __all__ = [
     "stopped",
     "stream",
     "stream_seed",
+    "tempered",
 ]

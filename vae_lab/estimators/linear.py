@@ -116,3 +116,20 @@ def posterior_gap(weight: Tensor, noise: float) -> float:
     """
     m = weight.double().T @ weight.double() + noise * torch.eye(weight.shape[1], dtype=torch.float64)
     return 0.5 * float(m.diagonal().log().sum() - torch.logdet(m))
+
+
+def denoising_error(eigenvalues: Tensor, latent_dim: int, noise: float = 0.0) -> float:
+    r"""The least mean of |x - r(x~)|^2 that an affine r of rank k reaches, where x~ = x + e with e ~ N(0, `noise` I): what a
+    linear denoising autoencoder ends at, and at `noise` 0 a linear autoencoder (Baldi and Hornik 1989).
+
+    .. math:: \sum_{i \le k} \frac{\lambda_i\, s^2}{\lambda_i + s^2} + \sum_{i > k} \lambda_i
+
+    The best r is U_k U_k^T B (x~ - mu) + mu, with B = C (C + s^2 I)^{-1} the best of full rank and U_k the k leading principal
+    axes (reduced-rank regression, Izenman 1975: the axes of B C, which are those of C in the same order).
+
+    Arguments:
+        eigenvalues: of the data covariance C, shape (d,), any order. noise: the variance s^2.
+    """
+    lam = eigenvalues.double().sort(descending=True).values
+    used, rest = lam[:latent_dim], lam[latent_dim:]
+    return float((used * noise / (used + noise)).sum() + rest.sum())

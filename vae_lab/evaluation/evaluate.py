@@ -96,7 +96,7 @@ def _evaluate_split(
     if model.inference.refines:
         encoder = ElboMeter(settings.elbo_samples, seed)
         for index, batch in enumerate(batches):
-            encoder.update(model, batch, index, model.amortized(batch.x))
+            encoder.update(model, batch, index, model.given(batch.y).amortized(batch.x))
         figures["elbo_amortized"] = float(encoder.elbo.mean)
     details = {
         "examples": examples,

@@ -4,16 +4,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from vae_lab.distributions import stream_seed
+from vae_lab.distributions import stream_seed, tempered
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE
+from vae_lab.models import VAE, Autoencoding
 
 _BLOCK = 1024
+_DECODED = 500  # at a time
 
 
 class Samples(NamedTuple):
-    """z from the prior, (n, k), and of p(x|z) the mean, (n, *shape), None where it has none in closed form, and a draw."""
+    """z, (n, k), and of p(x|z) the mean, (n, *shape), None where it has none in closed form, and a draw."""
 
     z: Tensor
     mean: Tensor | None
@@ -21,14 +23,36 @@ class Samples(NamedTuple):
 
 
 @torch.no_grad()
-def sample(model: VAE, count: int, seed: int = 0) -> Samples:
-    """Draws z from the model's prior and decodes it; the same seed draws the same, whatever was drawn before."""
+def sample(
+    model: VAE,
+    count: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    density: Distribution | None = None,
+    y: Tensor | None = None,
+) -> Samples:
+    """Draws z and decodes it; the same seed draws the same, whatever was drawn before.
+
+    Arguments:
+        temperature: of z alone, see `tempered`; p(x|z) is the model's own.
+        density: that z is drawn from, where it is not the model's prior.
+        y: labels, (count,), of a model that is told any.
+
+    Errors: TypeError for a temperature other than 1 of a density whose scale is not known.
+    """
+    p = tempered(model.given(y).prior() if density is None else density, temperature)
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(seed, "sample"))
-        z = model.prior().sample(torch.Size([count]))
-        p = model.decode(z)
-        draw = p.sample()
-    return Samples(z, mean_of(p), draw)
+        z = p.sample() if p.batch_shape else p.sample(torch.Size([count]))
+        rows = torch.arange(count).split(_DECODED)
+        made = [_decoded(model.given(None if y is None else y[part]), z[part]) for part in rows]
+    means, draws = zip(*made, strict=True)
+    return Samples(z, None if means[0] is None else torch.cat(means), torch.cat(draws))
+
+
+def _decoded(model: Autoencoding, z: Tensor) -> tuple[Tensor | None, Tensor]:
+    p = model.decode(z)
+    return mean_of(p), p.sample()
 
 
 class Nearest(NamedTuple):

@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_lab.distributions import stream
 from vae_lab.estimators import log_aggregate
 from vae_lab.models import VAE, Batch
+from vae_lab.models.labels import Labelled
 
 _ROWS = 512  # points whose density under the aggregate is computed at a time
 
@@ -37,9 +38,26 @@ def information(model: VAE, batches: Iterable[Batch], samples: int = 1, seed: in
     In expectation it is a lower bound of I(x; z) (Poole et al. 2019, Eq. 10, with the true conditional as critic) and
     cannot exceed ln N; the rate is an upper bound, since rate = I + KL(q(z) || p(z)) (Hoffman and Johnson 2016). An
     aggregate over a mini-batch of B would cap it at ln B. The posteriors' parameters of the split are held in memory.
+
+    Where each label has a prior of its own, it is that of x and z given the label, q(z) that of the examples of the same
+    label, and rate = I(x; z | y) + E KL(q(z|y) || p(z|y)).
     """
-    batches = list(batches)
-    posteriors = [model.encode(batch.x) for batch in batches]
+    groups = by_label(batches) if isinstance(model.prior, Labelled) else [list(batches)]
+    return Information(torch.cat([_log_ratio(model, group, samples, seed) for group in groups]))
+
+
+def by_label(batches: Iterable[Batch]) -> list[list[Batch]]:
+    """The same examples in a group for each label."""
+    whole = list(batches)
+    x, y = torch.cat([batch.x for batch in whole]), torch.cat([batch.y for batch in whole if batch.y is not None])
+    size = max(len(batch.x) for batch in whole)
+    return [
+        [Batch(part, label.expand(len(part))) for part in x[y == label].split(size)] for label in y.unique(sorted=True)
+    ]
+
+
+def _log_ratio(model: VAE, batches: list[Batch], samples: int, seed: int) -> Tensor:
+    posteriors = [model.given(batch.y).encode(batch.x) for batch in batches]
     ratios = []
     for i, q in enumerate(posteriors):
         n = len(batches[i].x)
@@ -47,4 +65,4 @@ def information(model: VAE, batches: Iterable[Batch], samples: int = 1, seed: in
         z = model.posterior.reparametrize(q, noise)
         log_aggregates = torch.cat([log_aggregate(rows, posteriors) for rows in z.flatten(0, 1).split(_ROWS)])
         ratios.append((q.log_prob(z).double() - log_aggregates.view(samples, n)).mean(0))
-    return Information(torch.cat(ratios))
+    return torch.cat(ratios)

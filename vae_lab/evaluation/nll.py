@@ -38,7 +38,7 @@ def importance_nll(model: VAE, batches: Iterable[Batch], samples: int, seed: int
 
 
 def _batch_nll(model: VAE, batch: Batch, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    q, total, tenth = model.encode(batch.x), LogMeanExp(), None
+    q, total, tenth = model.given(batch.y).encode(batch.x), LogMeanExp(), None
     first = max(1, samples // 10)
     block = max(1, _BLOCK // len(batch.x))
     while total.samples < samples:

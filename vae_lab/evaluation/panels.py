@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lab.distributions import stream_seed
-from vae_lab.models import VAE, Batch
+from vae_lab.models import VAE, Autoencoding, Batch
 
 COLUMNS, ROWS, SCALE = 8, 2, 4
 
@@ -18,23 +18,24 @@ def panels(model: VAE, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
     """Images (n, channels, height, width) in [0, 1] by name, from the first 16 examples of `batch`.
 
     `shuffled` decodes each example with the next one's z. Pixels are drawn with the same random numbers in both, so a
-    decoder that ignores z gives the very same picture. `samples` decodes the same z for every model with the same prior.
+    decoder that ignores z gives the very same picture. A model that is told labels has those of the examples. `samples` decodes the same z for every model with the same prior.
     Where the pixels are independent given z the mean of p(x|z) is shown, else a sample.
     """
-    x = batch.x[: COLUMNS * ROWS]
-    z = model.encode(x).mean
+    x, y = batch.x[: COLUMNS * ROWS], None if batch.y is None else batch.y[: COLUMNS * ROWS]
+    at = model.given(y)
+    z = at.encode(x).mean
     with torch.random.fork_rng():
         torch.manual_seed(stream_seed(seed, "panel prior"))
-        prior_z = model.prior().sample(torch.Size([len(x)]))
+        prior_z = at.draw_prior(len(x))
     return {
         "originals": x,
-        "reconstructions": _decode(model, z, seed),
-        "shuffled": _decode(model, z.roll(-1, 0), seed),
-        "samples": _decode(model, prior_z, seed),
+        "reconstructions": _decode(at, z, seed),
+        "shuffled": _decode(at, z.roll(-1, 0), seed),
+        "samples": _decode(at, prior_z, seed),
     }
 
 
-def _decode(model: VAE, z: Tensor, seed: int) -> Tensor:
+def _decode(model: Autoencoding, z: Tensor, seed: int) -> Tensor:
     p = model.decode(z)
     mean = mean_of(p)
     if mean is not None:

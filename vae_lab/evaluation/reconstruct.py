@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE
+from vae_lab.models import Autoencoding
 
 
 class Reconstructions(NamedTuple):
@@ -19,7 +19,7 @@ class Reconstructions(NamedTuple):
 
 
 @torch.no_grad()
-def reconstruct(model: VAE, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
+def reconstruct(model: Autoencoding, x: Tensor, seed: int = 0, first: int = 0) -> Reconstructions:
     """Encodes examples and decodes the mean of q(z|x).
 
     Arguments:

@@ -35,6 +35,28 @@ class Plain(nn.Module):
         return loc, log_scale
 
 
+class FixedScale(nn.Module):
+    r"""The scale of every latent is a setting, and what the encoder says of it is left out: q(z|x) = N(m(x), sigma^2 I).
+
+    With the weight of the rate at 0 and a small sigma this is the autoencoder as a point of the VAE's design (Ghosh et al.
+    2020, who call it a VAE of constant variance): D alone is trained, through a code that is a point but for
+    sigma. A code that is a point entirely has no density, and so neither rate nor bound; with this one both are
+    defined, and what is reported is the bound of the declared model: true, and bad, as the rate is at least
+    -ln sigma - 1/2 a latent. Since nothing holds the locations, training may scale them up until sigma is nothing
+    beside them.
+
+    Arguments:
+        sigma: the standard deviation of each latent.
+    """
+
+    def __init__(self, sigma: Positive = 0.001) -> None:
+        super().__init__()
+        self.log_sigma = math.log(sigma)
+
+    def forward(self, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        return loc, torch.full_like(loc, self.log_sigma)
+
+
 class _Normalised(nn.Module):
     """Locations of mean zero and variance one: over the batch in training, by running moments in evaluation.
 

@@ -82,6 +82,7 @@ class MMD(Regularizer):
         needs = {
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it compares the z of the whole batch with the prior",
+            "shared_prior": "it compares the z of the whole batch with draws of one prior",
             "several_examples": "one example says nothing of a batch",
         }
         if alpha:

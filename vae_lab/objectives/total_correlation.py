@@ -43,6 +43,7 @@ class TotalCorrelation(Regularizer):
         needs = {
             "factorised_posterior": "it needs the density of every single latent under q",
             "factorised_prior": "it needs the density of every single latent under the prior",
+            "shared_prior": "it compares the codes of all examples with one prior",
             "whole_batch": "it takes the examples of the whole batch as q(z)",
             "several_examples": "one example says nothing of a batch",
             "pathwise_z": "its gradient reaches q through z too",

@@ -14,6 +14,7 @@ from vae_lab import store
 from vae_lab.metrics import better
 from vae_lab.report import words
 from vae_lab.report.statistics import Summary, Trend, choose, summarize, trend
+from vae_lab.settings import flatten
 
 SELECT = "val/elbo"
 
@@ -59,9 +60,20 @@ class Row:
         """The nested settings of the run, ended or not."""
         return self.result.get("settings") or self.run.config()
 
-    @property
+    @cached_property
     def metrics(self) -> Mapping[str, Any]:
-        return self.result.get("metrics") or {}
+        """The figures of the evaluation, and those of every use that the run was put to, as `use/number`."""
+        used = {
+            f"{use}/{name}": value
+            for use, told in self.used.items()
+            for name, value in flatten(told["numbers"]).items()
+        }
+        return {**(self.result.get("metrics") or {}), **used}
+
+    @cached_property
+    def used(self) -> Mapping[str, Any]:
+        """What the run was put to: the content of its `uses/NAME.json` by name; one that is damaged is none."""
+        return self.run.used() if self.is_completed else {}
 
     @property
     def over_text(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_lab.metrics import ACTIVE_THRESHOLD, METRICS
+from vae_lab.metrics import ACTIVE_THRESHOLD, METRICS, SPLITS
 from vae_lab.report import training
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.notes import name_of
@@ -59,7 +59,8 @@ def to_script(content: Any) -> str:
 
 def describe(name: str) -> dict[str, Any]:
     """A metric as a reader knows it: its name, its unit, and which way is better."""
-    known = METRICS.get(name.rpartition("/")[2])
+    split, _, last = name.rpartition("/")
+    known = METRICS.get(last) if split in ("", "train", *SPLITS) else None  # a use may have a number of the same name
     return {"unit": known.unit if known else "", "better": known.better if known else None}
 
 

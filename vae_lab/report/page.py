@@ -21,6 +21,7 @@ from vae_lab.report.notes import name_of
 from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
 from vae_lab.report.statistics import BOOTSTRAP, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
+from vae_lab.report.uses import panels
 from vae_lab.report.verdict import Comparison, count_claims, predictions, published
 from vae_lab.settings import flatten
 
@@ -108,6 +109,7 @@ def _said(report: "Report", shown: Shown) -> dict[str, Any]:
         "claims": count_claims(study) if report.comparisons else 0,
         "any_elbo": any(c.measure == "ELBO" for c in report.comparisons),
         "pictures": pictures(shown.arms),
+        "panels": panels(shown.arms),
         "predictions": predictions(study),
         "published": published(study),
         "made": _made(study),
@@ -128,7 +130,8 @@ def _drawn(report: "Report", shown: Shown) -> dict[str, Any]:
         "axes": len(data["search"]["axes"]),
         "lines_drawn": len(data["search"]["runs"]),
         "missing": missing[:RUNS],
-        "skipped": _skipped(charted, report.live is not None, data, missing),
+        "skipped": _skipped(charted, report.live is not None, data, missing)
+        | (set() if any(row.used for row in shown.rows) else {"uses-heading"}),
     }
 
 

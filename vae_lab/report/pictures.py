@@ -18,19 +18,21 @@ def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str
     found, left = [], ALL
     for arm in arms:
         row = next(iter(arm.chosen.completed), None)
-        images = {name: image for name in PICTURES if row and (image := _image(row, name))}
+        images = {name: image for name in PICTURES if row and (image := image_of(row, name))}
         size = sum(map(len, images.values()))
         if size > left:
             images, size = {}, 0
         left -= size
-        found.append((arm, row, {name: _address(image) for name, image in images.items()}))
+        found.append((arm, row, {name: address(image) for name, image in images.items()}))
     return found
 
 
-def _image(row: Row, name: str) -> bytes | None:
+def image_of(row: Row, name: str) -> bytes | None:
+    """A picture of a run, if it is there and not too large."""
     path = row.run.path / "figures" / f"{name}.png"
     return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST else None
 
 
-def _address(image: bytes) -> str:
+def address(image: bytes) -> str:
+    """By which a page has a picture in itself."""
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"

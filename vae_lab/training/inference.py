@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab.distributions import stream
-from vae_lab.models import VAE, Batch, Inference
+from vae_lab.models import VAE, Autoencoding, Batch, Inference
 from vae_lab.objectives.beta import updates
 from vae_lab.settings import Count, Momentum, Positive, Updates
 from vae_lab.traits import Traits
@@ -186,13 +186,13 @@ class SemiAmortized(Amortized):
         super().__init__()
         self.steps, self.rate, self.momentum, self.clip, self.samples = steps, rate, momentum, clip, samples
 
-    def forward(self, model: VAE, x: Tensor) -> Distribution:
+    def forward(self, model: Autoencoding, x: Tensor) -> Distribution:
         through = torch.is_grad_enabled()
         with torch.enable_grad():
             raw = self.refined(model, x, model.encoder(x), through)
         return model.posterior(raw if through else raw.detach(), model.parametrization)
 
-    def refined(self, model: VAE, x: Tensor, raw: Tensor, through: bool) -> Tensor:
+    def refined(self, model: Autoencoding, x: Tensor, raw: Tensor, through: bool) -> Tensor:
         """The raw parameters of q after S steps, differentiable through them if `through`."""
         raw = raw if through else raw.detach().requires_grad_()
         velocity = torch.zeros_like(raw)
@@ -206,7 +206,7 @@ class SemiAmortized(Amortized):
             raw = raw if through else raw.detach().requires_grad_()
         return raw
 
-    def _noise(self, model: VAE, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    def _noise(self, model: Autoencoding, batch_size: int, device: torch.device) -> Iterator[Tensor]:
         """Of each step, (samples, B, n): drawn anew in training; at evaluation always the same, for every example too, so
         that q is a function of x alone and what varies over examples is what x says."""
         generator = torch.Generator(device)

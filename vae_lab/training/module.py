@@ -170,7 +170,7 @@ class Training(pl.LightningModule):
     def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
         """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
         noise = self.model.noise(len(batch.x), self.objective.samples, generator)
-        return self.model.terms(batch, noise, self.model.encode(self.corruption(batch.x)))
+        return self.model.terms(batch, noise, self.model.given(batch.y).encode(self.corruption(batch.x)))
 
     def coefficients(self, t: int) -> Coefficients:
         """The objective's coefficients at update t, as far as the inference lets the rate count."""

@@ -59,13 +59,21 @@ class Ranks(Alone):
         encoder, decoder = model.encoder, model.decoder
         encode, decode = encoder.forward, decoder.forward
 
-        def encode_part(x: Tensor) -> Tensor:
-            return self.whole(encode(self.part(x, 0)), 0, len(x)) if encoder.training else encode(x)
+        def encode_part(x: Tensor, **y: Tensor) -> Tensor:
+            if not encoder.training:
+                return encode(x, **y)
+            return self.whole(encode(self.part(x, 0), **self._own(y)), 0, len(x))
 
-        def decode_part(z: Tensor, likelihood: Likelihood) -> Distribution:
-            return _Apart(decode(self.part(z, -2), likelihood), self) if decoder.training else decode(z, likelihood)
+        def decode_part(z: Tensor, likelihood: Likelihood, **y: Tensor) -> Distribution:
+            if not decoder.training:
+                return decode(z, likelihood, **y)
+            return _Apart(decode(self.part(z, -2), likelihood, **self._own(y)), self)
 
-        encoder.forward, decoder.forward = encode_part, decode_part  # type: ignore[method-assign]
+        encoder.forward, decoder.forward = encode_part, decode_part
+
+    def _own(self, y: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This process's labels, of a model that is told any."""
+        return {name: self.part(labels, 0) for name, labels in y.items()}
 
     def part(self, whole: Tensor, dim: int) -> Tensor:
         """This process's examples, of all that lie along a dimension."""

@@ -1,16 +1,28 @@
-"""Generation: new examples from the prior, and whether they are copies."""
+"""Generation: new examples, how far they are from the data, and whether they are copies."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
+import torch
+from annotated_types import Interval
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.data.dataset import Dataset
-from vae_lab.evaluation.generate import nearest
+from vae_lab.distributions import stream, stream_seed, tempered
+from vae_lab.errors import RequestError, first_line
+from vae_lab.evaluation.densities import GaussianMixture, LatentDensity, Prior, codes
+from vae_lab.evaluation.distances import frechet_distance, kernel_distance
+from vae_lab.evaluation.features import FEATURES, Features, Named
+from vae_lab.evaluation.generate import Nearest, nearest
+from vae_lab.evaluation.neighbourhoods import Neighbourhoods, neighbourhoods
 from vae_lab.finished import Run
+from vae_lab.settings import Count
 from vae_lab.uses.use import Answer, Drawn
 
-SHOWN = 16
+SHOWN, _BATCH = 16, 500
+Temperature = Annotated[float, Interval(gt=0, le=100)]
+Density = Literal["prior", "gaussian_mixture"]
 
 
 @dataclass(frozen=True)
@@ -18,32 +30,99 @@ class Sample:
     """New examples: z from the prior, the mean of p(x|z) and a draw from it, and beside each draw the training example
     nearest to it, so that a memorised one is seen.
 
-    The distance of draws to their nearest training example stands beside that of test examples, which are no copies: draws
-    that lie much nearer are.
+    Draws, means and test examples are each measured against as many training examples, on declared features: what the test
+    examples have is what examples that the model has not seen come to, and no model need be better.
 
     Arguments:
-        count: how many are drawn and measured. seed: of the draws.
+        count: how many are drawn and measured. seed: of the draws, and of which examples they are measured against.
+        temperature: the scale of z, times this; p(x|z) stays as it is.
+        density: what z is drawn from: the prior, or a mixture fitted to the codes of the train split, which is no part of
+            the model. components: of that mixture.
+        features: that distances are measured on. neighbours: the k of precision, recall, density and coverage.
     """
 
-    count: Drawn = 200
+    count: Drawn = 500
     seed: int = 0
+    temperature: Temperature = 1.0
+    density: Density = "prior"
+    components: Count = 10
+    features: Named = "auto"
+    neighbours: Count = 5
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
-        made = run.sample(self.count, self.seed)
-        train, test = (_all(dataset, split) for split in ("train", "test"))
-        copied, held_out = nearest(made.draw, train), nearest(test[: self.count], train)
-        distance: dict[str, Any] = {
-            "samples": float(copied.distances.mean()),
-            "samples_least": float(copied.distances.min()),
-            "test": float(held_out.distances.mean()),
-            "test_least": float(held_out.distances.min()),
+        way, density = self._density(run, dataset)
+        cooled = self._tempered(density)
+        features = self._features(dataset)
+        made = run.sample(self.count, self.seed, density=cooled)
+        if not made.draw.isfinite().all():
+            raise RequestError(f"sample: {run.path} draws what is no number: its training has diverged")
+        train, test = (self._rows(dataset, split) for split in ("train", "test"))
+        n = min(self.count, len(train), len(test))
+        reference, apart = features(train[:n]), {"draw": made.draw, "mean": made.mean, "test": test}
+        copied = nearest(made.draw, train)
+        numbers = {
+            "samples": self.count,
+            "density": f"{self.density} ({way.note})",
+            "latent_log_density": self._on_codes(run, dataset, density),
+            "nearest_training_distance": _told(samples=copied, test=nearest(test[: self.count], train)),
+            "features": features.declared,
+            "measured": n,
+            **{k: None if x is None else self._apart(reference, features(x[:n])) for k, x in apart.items()},
         }
-        numbers = {"samples": self.count, "test_examples": len(held_out.rows), "nearest_training_distance": distance}
         if made.draw.dim() != 4:
             return Answer(numbers)
         shown = {"draw": made.draw, "nearest": train[copied.rows]} | ({} if made.mean is None else {"mean": made.mean})
         return Answer(numbers, {name: x[:SHOWN].clamp(0, 1) for name, x in shown.items()})
 
+    def _density(self, run: Run, dataset: Dataset) -> tuple[LatentDensity, Distribution]:
+        ways: dict[Density, LatentDensity] = {
+            "prior": Prior(),
+            "gaussian_mixture": GaussianMixture(self.components, self.seed),
+        }
+        try:
+            return ways[self.density], ways[self.density](run.model, dataset.batches("train", _BATCH))
+        except ValueError as error:
+            raise RequestError(f"sample.components: {first_line(error)}") from error
 
-def _all(dataset: Dataset, split: str) -> Tensor:
-    return next(iter(dataset.batches(split, dataset.spec().sizes[split]))).x
+    def _tempered(self, density: Distribution) -> Distribution:
+        try:
+            return tempered(density, self.temperature)
+        except TypeError as error:
+            raise RequestError(f"sample.temperature: {self.temperature} given; {first_line(error)}") from error
+
+    def _features(self, dataset: Dataset) -> Features:
+        try:
+            return FEATURES[self.features](dataset)
+        except ValueError as error:
+            raise RequestError(f"sample.features: {error}") from error
+
+    def _rows(self, dataset: Dataset, split: str) -> Tensor:
+        """All of a split in random order: a file may be sorted."""
+        x = next(iter(dataset.batches(split, dataset.spec().sizes[split]))).x
+        return x[torch.randperm(len(x), generator=stream(self.seed, f"sample against {split}"))]
+
+    def _on_codes(self, run: Run, dataset: Dataset, density: Distribution) -> dict[str, float]:
+        """The mean log density, nats, of one draw from q(z|x) of each test example."""
+        z = codes(run.model, dataset.batches("test", _BATCH), stream_seed(self.seed, "held out"))
+        with torch.no_grad():
+            under = {"prior": run.model.prior(), self.density: density}
+            return {name: float(p.log_prob(z).double().mean()) for name, p in under.items()}
+
+    def _apart(self, reference: Tensor, found: Tensor) -> dict[str, float | None]:
+        kernel = kernel_distance(reference, found)
+        near = neighbourhoods(reference, found, self.neighbours)
+        return {
+            "frechet_distance": frechet_distance(reference, found),
+            "kernel_distance": kernel and kernel.value,
+            "kernel_distance_error": kernel and kernel.error,
+            **(near._asdict() if near else dict.fromkeys(Neighbourhoods._fields)),
+        }
+
+
+def _told(**found: Nearest) -> dict[str, float]:
+    """The mean and the least distance of each."""
+    return {
+        key: float(value)
+        for name, near in found.items()
+        for key, value in {name: near.distances.mean(), f"{name}_least": near.distances.min()}.items()
+    }

@@ -19,12 +19,10 @@ from vae_lab.evaluation.panels import COLUMNS, write_panels
 from vae_lab.finished import Run, load
 from vae_lab.options import folders, option_content
 from vae_lab.places import USE
-from vae_lab.store import to_json, write_atomically
+from vae_lab.store import USES, to_json, write_atomically
 
 Steps = Annotated[int, Ge(2)]
 Drawn = Annotated[int, Interval(ge=1, le=100_000)]  # all of them are kept in memory
-USES = "uses"
-"""The folder of a run that holds a JSON for each use."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""What the values of an array are as x: their shape, their kind, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.data.array_file import ArrayFile, Header
+from vae_lab.data.dataset import DataError, Kind, Spec
+
+VALUES: dict[Kind, str] = {"binary": "0 and 1", "unit": "[0, 1]"}
+
+
+def shape_of(header: Header, where: str) -> tuple[int, ...]:
+    """The shape of one x: (d,), or (channels, height, width)."""
+    n, *shape = header.shape or (0,)
+    given = f"{where} has shape {header.shape}"
+    if header.dtype.kind not in "bf" and header.dtype != np.uint8:
+        raise DataError(f"{where} has dtype {header.dtype}: use bool, uint8 (grey levels 0 to 255), float32 or float64")
+    if len(shape) not in (1, 2, 3):
+        raise DataError(f"{given}: x is (n, d), (n, height, width) or (n, channels, height, width)")
+    if n < 1 or min(shape) < 1:
+        raise DataError(f"{given}, which is empty: give at least one example for each split")
+    if len(shape) == 3 and shape[2] <= 4 < shape[0]:
+        raise DataError(f"{given}, which looks like channels last: channels come first here, np.moveaxis(x, -1, 1)")
+    return (1, *shape) if len(shape) == 2 else tuple(shape)
+
+
+def kind_of(x: np.ndarray, where: str) -> Kind:
+    _check_finite(x, where)
+    if ((x == 0) | (x == 1)).all():
+        return "binary"
+    grey = x.dtype == np.uint8 or (x.min() >= 0 and x.max() <= 1)
+    return "unit" if grey else "real"
+
+
+def stored(x: np.ndarray, kind: Kind, where: str, says: str = "dataset.kind={kind} allows", advice: str = "") -> Tensor:
+    """x as it is stored in a split: bool if binary; uint8 or float32 if grey; float32 if real. (n, h, w) gets its one
+    channel.
+
+    Arguments:
+        says, advice: who asks for this kind, and what to do about other values, in a refusal.
+    """
+    _check_finite(x, where)
+    _check_range(x, kind, where, says.format(kind=kind), advice)
+    dtype = bool if kind == "binary" else np.uint8 if kind == "unit" and x.dtype == np.uint8 else np.float32
+    tensor = torch.from_numpy(np.array(x, dtype, order="C"))
+    return tensor[:, None] if x.ndim == 3 else tensor
+
+
+def read_like(path: Path, spec: Spec, kind: Kind) -> Tensor:
+    """New x of the shape of a dataset and of a kind, as it is stored in a split, from an `.npy` file or the key `x` of an
+    `.npz`."""
+    file, where = ArrayFile(path, "save it with numpy.save, or with numpy.savez as x"), f"{path}: x"
+    x = file.read("x")
+    header = file.headers["x"]
+    if shape_of(header, where) != spec.shape:
+        wanted = ("n", *spec.shape) if spec.shape[0] > 1 or len(spec.shape) == 1 else ("n", *spec.shape[1:])
+        raise DataError(f"{where} has shape {header.shape}: this run's examples are ({', '.join(map(str, wanted))})")
+    return stored(x, kind, where, "this run takes", "bring x to what it was trained on")
+
+
+def _check_finite(x: np.ndarray, where: str) -> None:
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(x.astype(np.float32, copy=False))
+    _refuse(bad, x, where, "x must be finite in float32", "remove or repair it")
+
+
+def _check_range(x: np.ndarray, kind: Kind, where: str, says: str, advice: str) -> None:
+    if kind == "binary":
+        _refuse((x != 0) & (x != 1), x, where, f"{says} {VALUES[kind]}", advice or "use dataset.kind=unit or real")
+    elif kind == "unit" and x.dtype != np.uint8:
+        _refuse((x < 0) | (x > 1), x, where, f"{says} {VALUES[kind]}", advice or "rescale x, or use dataset.kind=real")
+
+
+def _refuse(bad: np.ndarray, x: np.ndarray, where: str, allowed: str, advice: str) -> None:
+    rows = np.flatnonzero(bad.reshape(len(x), -1).any(1))
+    if len(rows):
+        value = x[rows[0]][bad[rows[0]]][0]
+        raise DataError(f"{where} has {value} in row {rows[0]} (of {len(rows)} such rows): {allowed}; {advice}")

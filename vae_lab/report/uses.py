@@ -1,0 +1,62 @@
+"""What the runs were put to (`vae-lab USE RUN`), as panels of the page: the numbers of each use by arm, and its pictures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vae_lab.report.cells import Arm, Row
+from vae_lab.report.pictures import ALL, address, image_of
+from vae_lab.settings import flatten
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One use: its numbers by name, the arms that have any, and the first run's pictures of each."""
+
+    use: str
+    options: tuple[str, ...]  # as they were asked for, one text for all runs if all were asked alike
+    numbers: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    pictures: tuple[tuple[Arm, Row, dict[str, str]], ...]
+
+    def metric(self, number: str) -> str:
+        return f"{self.use}/{number}"
+
+
+def panels(arms: Sequence[Arm]) -> list[Panel]:
+    """A panel for each use that a completed run of a chosen setting was put to, in the order of their names."""
+    names = sorted({use for arm in arms for row in arm.chosen.completed for use in row.used})
+    room = Room(ALL)
+    return [_panel(use, arms, room) for use in names]
+
+
+class Room:
+    """How many bytes of pictures the page still takes."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def takes(self, images: dict[str, bytes]) -> bool:
+        size = sum(map(len, images.values()))
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def _panel(use: str, arms: Sequence[Arm], room: Room) -> Panel:
+    rows = [row for arm in arms for row in arm.chosen.completed if use in row.used]
+    there = tuple(arm for arm in arms if any(use in row.used for row in arm.chosen.completed))
+    options = dict.fromkeys(
+        " ".join(f"{k}={v}" for k, v in flatten(row.used[use].get("options") or {}).items()) for row in rows
+    )
+    numbers = dict.fromkeys(name for row in rows for name in flatten(row.used[use]["numbers"]))
+    return Panel(use, tuple(options), tuple(numbers), there, tuple(_pictures(use, there, room)))
+
+
+def _pictures(use: str, arms: Sequence[Arm], room: Room) -> Iterator[tuple[Arm, Row, dict[str, str]]]:
+    for arm in arms:
+        row = next(row for row in arm.chosen.completed if use in row.used)
+        files = sorted((row.run.path / "figures").glob(f"{use}_*.png"))
+        images = {file.stem[len(use) + 1 :]: image for file in files if (image := image_of(row, file.stem))}
+        if images and room.takes(images):
+            yield arm, row, {name: address(image) for name, image in images.items()}
