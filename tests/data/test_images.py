@@ -140,7 +140,7 @@ def test_the_pixels_are_read_once_and_anew_when_a_file_has_changed(folder: Folde
     monkeypatch.setattr(image_files, "read_picture", lambda *a: read.append(a) or original(*a))
     Images(str(path)).load("train")
     Images(str(path)).load("test")
-    assert len(read) == 11  # the first one twice, for its size
+    assert len(read) == 10
     before = stored(Images(str(path)))
     Image.fromarray(pixels(6, 5)).save(path / "00.png")
     assert stored(Images(str(path))) != before
@@ -257,7 +257,10 @@ def test_other_pictures_are_seen_as_the_own_ones_are(binarization: Any, folder: 
 
 def test_other_pictures_that_do_not_fit(folder: Folder, saved: Any) -> None:
     data = Images(str(folder(numbered(10))))
-    with pytest.raises(DataError, match="the model takes pictures of 6x5 pixels, and these are 7x5"):
+    with pytest.raises(
+        DataError,
+        match=r"one.png is 7x5 pixels \(height x width\), not 6x5: the model takes this size alone; bring it to that, or",
+    ):
         data.examples(saved(Image.fromarray(pixels(7, 5))))
     with pytest.raises(DataError, match="no is missing"):
         data.examples(Path("no"))
@@ -274,7 +277,7 @@ def test_a_bad_folder_costs_one_clear_line(folder: Folder, tmp_path: Path) -> No
         (r"pictures/bad.png is no picture, whatever", lambda f: f.write_bytes(b"")),
         (r"pictures/bad.png is no whole picture \(.+\): repair or remove it", lambda f: f.write_bytes((path / "00.png").read_bytes()[:50])),
         (r"pictures/bad.png has more than 8 bits a pixel \(I;16\): save it with 8, or all of them as an array", deep.save),
-        (r"pictures/bad.png is 6x4 and .+pictures/00.png 6x5 \(height x width\): set dataset.size= to bring all to one", Image.fromarray(pixels(6, 4)).save),
+        (r"pictures/bad.png is 6x4 pixels \(height x width\), not 6x5: 00.png is; set dataset.size= to bring all of them to one", Image.fromarray(pixels(6, 4)).save),
     ]:  # fmt: skip
         spoil(path / "bad.png")
         with pytest.raises(DataError, match=line) as error:

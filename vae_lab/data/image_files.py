@@ -102,22 +102,18 @@ def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     return ImageOps.fit(image, wanted, how) if fit == "crop" else image.resize(wanted, how)
 
 
-def read_all(files: Sequence[Path], size: tuple[int, int] | None, fit: Fit, grey: bool) -> np.ndarray:
-    """(n, channels, height, width), uint8. Raises DataError as `read_picture`, and where sizes differ."""
-    first = read_picture(files[0], size, fit, grey)
-    x = np.empty((len(files), *first.shape), np.uint8)
-    for row, file in enumerate(_said(files, "read")):
+def read_all(
+    files: Sequence[Path], size: tuple[int, int] | None, fit: Fit, grey: bool, shape: tuple[int, ...], advice: str
+) -> np.ndarray:
+    """(n, *shape), uint8. Raises DataError as `read_picture`, and with `advice` for a picture of another shape."""
+    x = np.empty((len(files), *shape), np.uint8)
+    for row, file in enumerate(_said(files)):
         pixels = read_picture(file, size, fit, grey)
-        if pixels.shape != first.shape:
-            raise DataError(
-                f"{file} is {_by(pixels)} and {files[0]} {_by(first)} (height x width): set dataset.size= to bring all to one"
-            )
+        if pixels.shape != shape:
+            wanted, found = (f"{height}x{width}" for _, height, width in (shape, pixels.shape))
+            raise DataError(f"{file} is {found} pixels (height x width), not {wanted}: {advice}")
         x[row] = pixels
     return x
-
-
-def _by(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[2]}"
 
 
 def folder_hash(path: Path, found: Iterable[Found]) -> str:
@@ -129,13 +125,13 @@ def folder_hash(path: Path, found: Iterable[Found]) -> str:
     return digest.hexdigest()
 
 
-def _said(files: Sequence[Path], done: str) -> Iterator[Path]:
+def _said(files: Sequence[Path]) -> Iterator[Path]:
     """The files, with a line every ten seconds."""
     last = time.monotonic()
     for count, file in enumerate(files):
         if time.monotonic() - last > _SAID_EVERY:
             last = time.monotonic()
-            _log.warning("%s of %s pictures %s", f"{count:,}", f"{len(files):,}", done)
+            _log.warning("%s of %s pictures read", f"{count:,}", f"{len(files):,}")
         yield file
 
 

@@ -66,7 +66,7 @@ class Images(Dataset):
         return _hash(self.path.absolute(), pictures(self.path)[0])
 
     def read(self) -> dict[str, Split]:
-        x = _pixels(self.path.absolute(), self._found, self.size, self.fit, self._grey)
+        x = _pixels(self.path.absolute(), self._found, self.size, self.fit, self._grey, self._shape)
         numbers = {name: number for number, name in enumerate(self.label_names)}
         y = torch.tensor([numbers[label] for label in self._labels]) if numbers else None
         return {
@@ -89,10 +89,8 @@ class Images(Dataset):
         Raises DataError as for the folder itself.
         """
         files = [place(path, one.name) for one in pictures(path)[0]]
-        x = torch.from_numpy(read_all(files, self.size, self.fit, self._grey))
-        if tuple(x.shape[1:]) != self._shape:
-            wanted, found = ("x".join(map(str, shape[1:])) for shape in (self._shape, x.shape[1:]))
-            raise DataError(f"{path}: the model takes pictures of {wanted} pixels, and these are {found}")
+        advice = "the model takes this size alone; bring it to that, or train with dataset.size= set, which does so"
+        x = torch.from_numpy(read_all(files, self.size, self.fit, self._grey, self._shape, advice))
         x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
         return x.float() if x.dtype == torch.bool else x.float().div_(255)
 
@@ -156,8 +154,11 @@ class Images(Dataset):
 
 
 @functools.lru_cache(maxsize=2)  # a study asks once for each of its runs
-def _pixels(path: Path, found: Sequence[Found], size: tuple[int, int] | None, fit: Fit, grey: bool) -> Tensor:
-    return torch.from_numpy(read_all([path / one.name for one in found], size, fit, grey))
+def _pixels(
+    path: Path, found: Sequence[Found], size: tuple[int, int] | None, fit: Fit, grey: bool, shape: tuple[int, ...]
+) -> Tensor:
+    advice = f"{found[0].name} is; set dataset.size= to bring all of them to one"
+    return torch.from_numpy(read_all([path / one.name for one in found], size, fit, grey, shape, advice))
 
 
 @functools.lru_cache(maxsize=4)
