@@ -1,6 +1,7 @@
 """The name of a run: what can change the trained model changes it, and nothing else does."""
 
 import copy
+import dataclasses
 import inspect
 import os
 from collections.abc import Iterator
@@ -150,11 +151,17 @@ def test_a_default_is_the_same_from_python_and_from_the_command_line() -> None:
         for file in sorted(directory.glob("*/*.yaml")):
             content = yaml.safe_load(file.read_text())
             for node in nodes(content) if file.parent.name not in ("trainer", "hydra") else ():
-                defaults = inspect.signature(locate("", node["_target_"])).parameters
+                target = locate("", node["_target_"])
+                defaults = inspect.signature(target).parameters
+                fields = dataclasses.fields(target) if dataclasses.is_dataclass(target) else ()
+                made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
                 for key, value in node.items():
                     interpolated = isinstance(value, str) and value.startswith("${")
                     if key in defaults and defaults[key].default is not inspect.Parameter.empty and not interpolated:
-                        assert defaults[key].default == value, f"{file.parent.name}/{file.name}: {key}"
+                        default = made.get(key, defaults[key].default)  # a list is made anew for each object
+                        assert (list(default) if isinstance(default, tuple) else default) == value, (
+                            f"{file.parent.name}/{file.name}: {key}"
+                        )
                         seen += 1
     assert seen > 100
 

@@ -13,7 +13,7 @@ from vae_lab.settings import Count, Momentum, Positive, Updates, Widths
 
 PAPER = re.compile(r"\b(19|20)\d\d\b")
 METHODS = ("mitigation", "bound", "beta", "rate", "regularizer", "inference", "parametrization", "corruption")
-PLAIN = {"identity", "plain"}  # and `none`: what is done where nothing is
+PLAIN = {"identity", "plain", "fixed_scale", "autoencoder"}  # and `none`: what is done where nothing is
 OTHERS = {("likelihood", "gaussian"), ("likelihood", "gaussian_optimal"), ("decoder", "pixelcnn"), ("prior", "mixture")}
 
 

@@ -19,7 +19,7 @@ BROKEN = [
     (STUDY.replace("reference: plain", "reference: plane"), "plane is no arm; arms: annealed, plain (did you mean 'plain'?)"),
     (STUDY.replace("reference:", "select: val/rate\n  reference:"), "study.select: val/rate given, of which neither way is better; allowed: val/distortion, val/elbo, "),
     (STUDY.replace("reference:", "select: val/elob\n  reference:"), "(did you mean 'val/elbo'?)"),
-    (STUDY.replace("mitigation: none", "mitigation: nun"), "arms.plain: mitigation=nun: no such option; allowed: aggressive, batchnorm_mean, beta_below_one"),
+    (STUDY.replace("mitigation: none", "mitigation: nun"), "arms.plain: mitigation=nun: no such option; allowed: aggressive, autoencoder, batchnorm_mean, beta_below_one"),
     (STUDY.replace("plain: {mitigation: none}", "plain: [1]"), "arms.plain: [1] given; must be keys with values"),
     (STUDY.replace("  plain:", "  a/b:"), "arms.a/b: an arm is named by letters, digits, _, - and ."),
     (STUDY.replace("[1.0, 0.5]", "[]"), "arms.annealed: beta.end: an empty list given; it would leave no runs"),

@@ -1,5 +1,6 @@
 """Classes that training does without: what is left out, what stays, and what each impossible wish is told."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from vae_lab.data import DataError, Dataset
 def labelled(name: str, dataset: Dataset) -> Dataset:
     if dataset.spec().labels is None:
         pytest.skip(f"{name}: no labels")
+    if not hasattr(dataset, "without") or "without" not in inspect.signature(type(dataset)).parameters:
+        pytest.skip(f"{name}: has no option `without`")
     return dataset
 
 
