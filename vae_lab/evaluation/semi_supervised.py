@@ -1,6 +1,8 @@
 """Learning from few labels: the models M1 and M2 of Kingma et al. (2014), and a supervised net on the same labels."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +14,7 @@ from vae_lab.distributions import stream, stream_seed
 from vae_lab.models import VAE, Batch
 from vae_lab.models.blocks import mlp
 from vae_lab.models.decoders import MLPDecoder
-from vae_lab.models.encoders import MLPEncoder
-from vae_lab.models.labels import Given
+from vae_lab.models.labels import Labelled, LabelledDecoder
 from vae_lab.models.parametrizations import Plain
 from vae_lab.models.posteriors import DiagonalPosterior
 from vae_lab.models.priors import StandardNormalPrior
@@ -35,29 +36,47 @@ class M2(nn.Module):
         self.vae, self.classifier, self.classes = vae, classifier, classes
 
     def labelled(self, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:
-        """L(x, y), nats, (B,): at least -log p(x, y)."""
+        """L(x, y), nats, (..., B) for labels of that shape: at least -log p(x, y)."""
         elbo: Tensor = self.vae.terms(Batch(x, y), noise).elbo
         return float(np.log(self.classes)) - elbo
 
     def unlabelled(self, x: Tensor, noise: Tensor) -> Tensor:
         """U(x), nats, (B,): at least -log p(x). The sum over labels is exact."""
-        every = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
-        apart = self.labelled(x.repeat(self.classes, *[1] * (x.dim() - 1)), every, noise.repeat(1, self.classes, 1))
-        log_q = F.log_softmax(self.classifier(x), -1)
-        return (log_q.exp() * (apart.view(self.classes, -1).T + log_q)).sum(-1)
+        every = torch.arange(self.classes, device=x.device).unsqueeze(-1)
+        apart = self.labelled(x, every, noise.unsqueeze(1))
+        log_q = F.log_softmax(self.classifier(x), -1).T
+        return (log_q.exp() * (apart + log_q)).sum(0)
+
+
+class M2Encoder(Labelled):
+    """The raw parameters of q(z|x, y), by one hidden layer of x and y. Where several labels are asked for each x, the part
+    of it that is of x alone, most of the work, is done once.
+
+    Shapes: x (B, d), y (..., B) or what spreads to it, to (..., B, outputs).
+    """
+
+    def __init__(self, size: int, outputs: int, classes: int, hidden: int) -> None:
+        super().__init__()
+        self.x, self.y = nn.Linear(size, hidden), nn.Embedding(classes, hidden)
+        nn.init.uniform_(self.y.weight, -1 / math.sqrt(size + classes), 1 / math.sqrt(size + classes))
+        self.raw = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        raw: Tensor = self.raw(F.softplus(self.x(x) + self.y(y)))
+        return raw
 
 
 def m2(size: int, classes: int, likelihood: nn.Module, hidden: int = WIDTH, latent_dim: int = LATENTS) -> M2:
     """M2 on vectors, with one hidden layer in each network and softplus between layers."""
-    labels, posterior = Given(classes), DiagonalPosterior(latent_dim)
-    widths = {"hidden": [hidden], "activation": "softplus"}
+    posterior = DiagonalPosterior(latent_dim)
     vae = VAE(
-        labels.encoder(lambda shape: MLPEncoder(shape, posterior.outputs, **widths), [size]),  # type: ignore[arg-type]
+        M2Encoder(size, posterior.outputs, classes, hidden),
         Plain(),
         posterior,
-        labels.decoder(
-            lambda latent_dim: MLPDecoder(latent_dim, [size], likelihood.arity, **widths),  # type: ignore[arg-type]
+        LabelledDecoder(
+            lambda latent_dim: MLPDecoder(latent_dim, [size], likelihood.arity, [hidden], "softplus"),  # type: ignore[arg-type]
             latent_dim,
+            classes,
         ),
         likelihood,
         StandardNormalPrior(latent_dim),
@@ -88,13 +107,28 @@ def balanced(y: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a net is trained: Adam, so many updates of so many examples, and for M2 the weight of the classifier's own loss."""
+    """How a net is trained: Adam, so many updates of so many examples, and for M2 the weight of the classifier's own loss.
+
+    `watched` sees the numbers of the updates go by.
+    """
 
     updates: int
     batch_size: int = 100
     lr: float = 1e-3
     alpha: float = 0.1
     seed: int = 0
+    watched: Callable[[Sequence[int]], Iterable[int]] = iter
+
+
+@contextmanager
+def subnormals_as_zero() -> Iterator[None]:
+    """Numbers under 1e-38 are zero. Where q(y|x) is nearly sure the gradients of the other labels are as small, and over
+    each of them a processor takes many times as long: two to four times for a whole update of M2, after a thousand."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # torch's own start
 
 
 def fit_supervised(
@@ -102,11 +136,12 @@ def fit_supervised(
 ) -> None:
     """Minimises the cross-entropy of the labelled examples alone."""
     optimizer = torch.optim.Adam(net.parameters(), fit.lr, fused=True)
-    for t, (part,) in zip(range(fit.updates), _parts(fit, rows), strict=False):
+    for t, (part,) in zip(fit.watched(range(fit.updates)), _parts(fit, rows), strict=False):
         loss = F.cross_entropy(net(draw(part, t)), y[part])
         _step(optimizer, loss)
 
 
+@subnormals_as_zero()
 def fit_m2(model: M2, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarray, y: Tensor, n: int, fit: Fit) -> None:
     r"""Minimises the mean over all n examples of L where the label is known and U where it is not, and alpha times the
     mean cross-entropy of the labelled ones: the paper's Eq. 9 over n, with its alpha of 0.1 n for each labelled example.
@@ -120,7 +155,7 @@ def fit_m2(model: M2, draw: Callable[[np.ndarray, int], Tensor], rows: np.ndarra
     optimizer = torch.optim.Adam(model.parameters(), fit.lr, fused=True)
     share, others = len(rows) / n, np.setdiff1d(np.arange(n), rows)
     generator = stream(fit.seed, "m2 noise")
-    for t, (known, unknown) in zip(range(fit.updates), _parts(fit, rows, others), strict=False):
+    for t, (known, unknown) in zip(fit.watched(range(fit.updates)), _parts(fit, rows, others), strict=False):
         x, labels = draw(known, t), y[known]
         loss = fit.alpha * F.cross_entropy(model.classifier(x), labels)
         loss = loss + share * model.labelled(x, labels, model.vae.noise(len(x), 1, generator)).mean()

@@ -1,16 +1,14 @@
 """Anomaly detection: how unlike the training data an example is, and whether that tells others from them."""
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import numpy as np
 import torch
 from annotated_types import Interval
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from vae_lab.data.dataset import DataError, Dataset
@@ -24,6 +22,7 @@ from vae_lab.models import VAE
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.uses.detection_charts import histograms, roc
 from vae_lab.uses.use import Answer
+from vae_lab.uses.watch import watched
 
 _BATCH, _SHOWN = 500, 8
 NEEDS = {"waic": "needs runs of the same data, as runs=[RUN2,RUN3]", "complexity": "is for images in [0, 1]"}
@@ -102,12 +101,9 @@ class Score:
             raise RequestError(f"score.false_alarms: {error}; {validation} of validation are scored") from error
 
     def _scored(self, models: Sequence[VAE], x: Tensor, names: Sequence[ScoreName], group: str) -> Found:
-        def watched(parts: Sequence[Tensor]) -> Iterable[Tensor]:
-            quiet = not sys.stderr.isatty()
-            return track(parts, f"scoring {group}", console=Console(stderr=True), transient=True, disable=quiet)
-
+        seen = partial(watched, what=f"scoring {group}")
         how = Sampling(self.samples, self.steps, self.rate, stream_seed(self.seed, group))
-        return {name: of.cpu().numpy() for name, of in scores(models, x, names, how, watched).items()}
+        return {name: of.cpu().numpy() for name, of in scores(models, x, names, how, seen).items()}
 
     def _detected(self, found: Mapping[str, Found]) -> dict[str, Any]:
         """Of each score its mean in every group, and how well it tells the others from the normal ones."""
