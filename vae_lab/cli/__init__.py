@@ -69,7 +69,7 @@ def _dispatch(argv: list[str]) -> int:
     command, rest = argv[0] if argv else "help", argv[1:]
     helped = not {"-h", "--help"}.isdisjoint(rest)
     if command in ("-h", "--help", "help") or (helped and command in COMMANDS and command != "train"):
-        print(USAGE.format(uses="\n".join(f"  {name:14} {meaning}" for name, meaning in uses().items())), end="")
+        print(USAGE.format(uses="\n".join(f"  {name:15} {meaning}" for name, meaning in uses().items())), end="")
         return 0
     if command == "--version":
         return _version()

@@ -84,9 +84,9 @@ class SemiSupervised:
     label_counts: Annotated[list[Count], MinLen(1)] = (100,)  # type: ignore[assignment]
     draws: Count = 3
     methods: Annotated[list[Method], MinLen(1)] = ("supervised", "m1", "m1_svm", "m2", "m1_m2")  # type: ignore[assignment]
-    updates: Count = 3000
-    batch_size: Count = 100
-    lr: Positive = 1e-3
+    updates: Count = 10_000
+    batch_size: Count = 20
+    lr: Positive = 3e-3
     alpha: NonNegative = 5.0
     seed: int = 0
 
