@@ -158,8 +158,7 @@ def test_a_flow_is_a_density_that_bends_as_no_gaussian_does(monkeypatch: pytest.
     assert float(((radius > 2.5) & (radius < 4)).float().mean()) > 0.9
 
 
-def test_a_flow_may_be_of_one_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(densities, "UPDATES", 300)
+def test_a_flow_may_be_of_one_dimension() -> None:
     z, unseen = hills(3000, 0), hills(3000, 1)
     p = fitted_flow(z)
     found, single = float(p.log_prob(unseen).mean()), float(fitted_mixture(z, 1).log_prob(unseen).mean())
