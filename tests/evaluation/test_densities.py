@@ -1,5 +1,6 @@
 """Densities fitted to codes, against what the codes are known to be."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.distributions import MixtureSameFamily, MultivariateNormal
 
 from vae_lab.distributions import diagonal
-from vae_lab.evaluation.densities import GaussianMixture, Prior, codes, fitted_mixture
+from vae_lab.evaluation import densities
+from vae_lab.evaluation.densities import Flow, GaussianMixture, Prior, codes, fitted_flow, fitted_mixture
 from vae_lab.models import VAE, Batch
 from vae_lab.models.decoders import LinearDecoder
 from vae_lab.models.encoders import LinearEncoder
@@ -107,5 +109,110 @@ def test_em_that_has_not_converged_warns_nobody_and_gives_a_density() -> None:
 
 
 def test_more_components_than_examples_are_refused() -> None:
-    with pytest.raises(ValueError, match="7 given; there are 6 examples to fit them to"):
+    with pytest.raises(ValueError, match="7 components cannot be fitted to 6 examples"):
         fitted_mixture(torch.randn(6, 2), 7)
+
+
+def ring(n: int, seed: int) -> Tensor:
+    """About (5, 0), ten times as high as wide."""
+    angle, radius = torch.rand(2, n, generator=torch.Generator().manual_seed(seed))
+    radius = 3 + 0.5 * radius
+    turned = 2 * np.pi * angle
+    return torch.stack([radius * turned.cos() + 5, 10 * radius * turned.sin()], 1)
+
+
+def hills(n: int, seed: int) -> Tensor:
+    """Two, of one dimension."""
+    rng = np.random.default_rng(seed)
+    z = np.where(rng.random((n, 1)) < 0.3, -400.0, 400.0) + 50 * rng.normal(size=(n, 1))
+    return torch.from_numpy(z.astype(np.float32))
+
+
+def test_a_flow_finds_a_gaussian_of_odd_units_and_correlations() -> None:
+    factor = torch.tensor([[3.0, 0, 0], [-2, 0.05, 0], [1, 1, 200]])
+    true = MultivariateNormal(torch.tensor([50.0, -7, 1000]), scale_tril=factor)
+    noise = torch.randn(8000, 3, generator=torch.Generator().manual_seed(0))
+    z, unseen = (true.mean + noise @ factor.T).split(4000)
+    p = fitted_flow(z)
+    assert (p.batch_shape, p.event_shape) == ((), (3,))
+    assert float(p.log_prob(unseen).mean()) == pytest.approx(float(true.log_prob(unseen).mean()), abs=0.05)
+    drawn = p.sample(torch.Size([20_000]))
+    sd = true.stddev
+    assert ((drawn.mean(0) - true.mean) / sd).abs().max() < 0.1
+    found, expected = torch.cov(drawn.T) / torch.outer(sd, sd), true.covariance_matrix / torch.outer(sd, sd)
+    assert torch.allclose(found, expected, atol=0.12)
+
+
+def test_a_flow_is_a_density_that_bends_as_no_gaussian_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(densities, "UPDATES", 300)
+    z, unseen = ring(3000, 0), ring(3000, 1)
+    p = fitted_flow(z)
+    single = fitted_mixture(z, 1)
+    assert float((p.log_prob(unseen) - single.log_prob(unseen)).mean()) > 1
+    x, y = torch.linspace(-1, 11, 301), torch.linspace(-60, 60, 301)
+    grid = torch.cartesian_prod(x, y)
+    total = p.log_prob(grid).double().exp().view(301, 301)
+    assert float(torch.trapezoid(torch.trapezoid(total, y.double()), x.double())) == pytest.approx(1, abs=0.01)
+    drawn = p.sample(torch.Size([5000]))
+    radius = torch.hypot(drawn[:, 0] - 5, drawn[:, 1] / 10)
+    assert float(((radius > 2.5) & (radius < 4)).float().mean()) > 0.9
+
+
+def test_a_flow_may_be_of_one_dimension() -> None:
+    z, unseen = hills(3000, 0), hills(3000, 1)
+    p = fitted_flow(z)
+    found, single = float(p.log_prob(unseen).mean()), float(fitted_mixture(z, 1).log_prob(unseen).mean())
+    true = -np.log(50 * np.sqrt(2 * np.pi * np.e)) + 0.3 * np.log(0.3) + 0.7 * np.log(0.7)
+    assert found == pytest.approx(true, abs=0.15)
+    assert found > single + 1
+    x = torch.linspace(-1500, 1500, 20_001)
+    assert float(torch.trapezoid(p.log_prob(x[:, None]).double().exp(), x.double())) == pytest.approx(1, abs=1e-3)
+    drawn = p.sample(torch.Size([5000]))
+    assert float((drawn < 0).float().mean()) == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_flow_that_is_not_trained_is_the_gaussian_of_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(densities, "UPDATES", 1)
+    z = ring(500, 0).double()
+    expected = MultivariateNormal(z.mean(0), torch.cov(z.T)).log_prob(z)
+    assert fitted_flow(z).log_prob(z).numpy() == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_a_flow_does_not_overfit() -> None:
+    """Of few Gaussian codes the best on those held out is hardly more than where it starts."""
+    z, unseen = torch.randn(5200, 6, generator=torch.Generator().manual_seed(0)).split([200, 5000])
+    start = float(fitted_mixture(z, 1).log_prob(unseen).mean())
+    assert float(fitted_flow(z).log_prob(unseen).mean()) > start - 0.1
+
+
+def test_a_flow_is_the_same_again_and_leaves_the_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(densities, "UPDATES", 100)
+    model = linear_model(A, LOG_SCALE)
+    state = torch.get_rng_state()
+    first = Flow(seed=2)(model, batches(300))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    z = torch.randn(50, 2)
+    found = first.log_prob(z)
+    assert not found.requires_grad
+    assert torch.equal(found, Flow(seed=2)(model, batches(300)).log_prob(z))
+    assert Flow.note == GaussianMixture.note
+
+
+def test_codes_that_do_not_vary_have_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(densities, "UPDATES", 100)
+    z = torch.randn(300, 1, generator=torch.Generator().manual_seed(0))
+    p = fitted_flow(torch.cat([z, torch.full_like(z, 7), 2 * z], 1))
+    drawn = p.sample(torch.Size([100]))
+    assert (drawn[:, 1] - 7).abs().max() < 1e-3
+    assert torch.allclose(drawn[:, 2], 2 * drawn[:, 0], atol=0.05)
+
+
+def test_what_no_flow_can_be_fitted_to_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="it is fitted to 20 examples or more, and there are 19"):
+        fitted_flow(torch.randn(19, 2))
+    with pytest.raises(ValueError, match="the codes are no numbers: the training of the model has diverged"):
+        fitted_flow(torch.full((30, 2), torch.nan))
+    monkeypatch.setitem(sys.modules, "zuko.flows", None)
+    with pytest.raises(ValueError, match=r"^it needs a package: pip install 'vae-lab\[flow\]'$"):
+        fitted_flow(torch.randn(30, 2))

@@ -14,7 +14,7 @@ from torch.distributions import Independent, Laplace
 
 import vae_lab
 from vae_lab.data.linear_gaussian import LinearGaussian
-from vae_lab.evaluation.densities import GaussianMixture, codes
+from vae_lab.evaluation.densities import Flow, GaussianMixture, LatentDensity, codes
 from vae_lab.evaluation.distances import frechet_distance
 from vae_lab.evaluation.generate import nearest
 from vae_lab.evaluation.neighbourhoods import neighbourhoods
@@ -23,8 +23,9 @@ from vae_lab.uses.generation import Sample
 
 @pytest.fixture(autouse=True)
 def _short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the classifier, whose features are tested by themselves."""
+    """Of the classifier and the flow, which are tested by themselves."""
     monkeypatch.setattr("vae_lab.evaluation.features.STEPS", 5)
+    monkeypatch.setattr("vae_lab.evaluation.densities.UPDATES", 50)
 
 
 def told(run: Path) -> dict[str, Any]:
@@ -125,7 +126,11 @@ def test_a_temperature_scales_z_and_no_pixel(temperature: float, made: Make) -> 
     assert torch.allclose(changed.draw - changed.mean, plain.draw - plain.mean, atol=1e-5)
 
 
-def test_z_may_be_drawn_from_a_density_fitted_to_the_codes(made: Make, lab: Lab) -> None:
+FITTED: dict[str, LatentDensity] = {"gaussian_mixture": GaussianMixture(2), "flow": Flow()}
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_z_may_be_drawn_from_a_density_fitted_to_the_codes(name: str, made: Make, lab: Lab) -> None:
     """Of an encoder that puts all codes about (7, -7) it finds them, and the prior does not."""
     run = made("grey")
     loaded = vae_lab.load(run)
@@ -133,14 +138,19 @@ def test_z_may_be_drawn_from_a_density_fitted_to_the_codes(made: Make, lab: Lab)
     with torch.no_grad():
         location[:2] += torch.tensor([7.0, -7.0])
     batches = loaded.dataset().batches("train", 10)
-    z = loaded.sample(500, density=GaussianMixture(2)(loaded.model, batches)).z
+    z = loaded.sample(500, density=FITTED[name](loaded.model, batches)).z
     centre = codes(loaded.model, batches).mean(0)
     assert (centre - torch.tensor([7.0, -7.0])).abs().max() < 2
     assert (z.mean(0) - centre).abs().max() < 1
-    said = lab("sample", run, "count=7", "density=gaussian_mixture", "components=2", "temperature=0.5")
+    said = lab("sample", run, "count=7", f"density={name}", "components=2")
     assert (said.code, said.err) == (0, "")
-    assert told(run)["density"] == "gaussian_mixture (post hoc: not part of the model's NLL)"
-    assert set(told(run)["latent_log_density"]) == {"prior", "gaussian_mixture"}
+    assert told(run)["density"] == f"{name} (post hoc: not part of the model's NLL)"
+    assert set(told(run)["latent_log_density"]) == {"prior", name}
+
+
+def test_a_mixture_of_codes_may_be_cooled(made: Make, lab: Lab) -> None:
+    words = ["count=7", "density=gaussian_mixture", "components=2", "temperature=0.5"]
+    assert lab("sample", made("vectors"), *words).code == 0
 
 
 def test_the_log_density_of_codes_is_in_closed_form_for_the_prior(made: Make, lab: Lab) -> None:
@@ -219,11 +229,14 @@ def test_of_equal_neighbours_the_first_is_named() -> None:
 WRONG = [
     (["count=-1"], "sample.count: -1 given; must be a whole number, at least 1, at most 100000"),
     (["temperature=0"], "sample.temperature: 0 given; must be a number, above 0, at most 100"),
-    (["density=flow"], "sample.density: 'flow' given; must be one of prior, gaussian_mixture"),
-    (["features=inception"], "sample.features: 'inception' given; must be one of auto, pixels, random_conv, classifier"),
+    (["density=vamp"], "sample.density: 'vamp' given; must be one of prior, gaussian_mixture, flow"),
+    (["density=flow", "temperature=0.5"], "sample.temperature: 0.5 given; tempered: NormalizingFlow has no scale that is known; a family is told to it by tempered.register"),
+    (["features=swav"], "sample.features: 'swav' given; must be one of auto, pixels, random_conv, classifier, inception"),
+    (["features=inception"], "sample.features: inception is for images, and these data are vectors; there is pixels"),
+    (["weights=f.pth"], "sample.weights: f.pth given; features=auto reads no file (inception does)"),
     (["features=random_conv"], "sample.features: random_conv is for images, and these data are vectors; there is pixels"),
     (["features=classifier"], "sample.features: classifier needs data with labels, and two or more of them; there are random_conv and pixels"),
-    (["density=gaussian_mixture", "components=201"], "sample.components: 201 given; there are 200 examples to fit them to"),
+    (["density=gaussian_mixture", "components=201"], "sample.density: gaussian_mixture given; 201 components cannot be fitted to 200 examples"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Features that distances between sets of examples are measured on, each declared by a name and a hash of its weights.
 
-All are made here: nothing is downloaded, and no file of somebody else's network is loaded, since such a file is code.
+Those of this file are made here; `inception` reads a file of weights that the user has. Nothing is downloaded, and a file
+is read as plain tensors, since as anything more it would be code.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ def pixels(dataset: Dataset) -> Features:
 
 def random_conv(dataset: Dataset) -> Features:
     """A convolutional network that was never trained (Naeem et al. 2020 use such features for data unlike ImageNet's)."""
-    return _of_network(Network(_image(dataset.spec(), "random_conv"), 1), dataset, "random_conv")
+    return _of_network(Network(image_shape(dataset.spec(), "random_conv"), 1), dataset, "random_conv")
 
 
 def classifier(dataset: Dataset) -> Features:
@@ -83,7 +84,7 @@ def classifier(dataset: Dataset) -> Features:
     spec = dataset.spec()
     if (spec.labels or 0) < 2:
         raise ValueError("classifier needs data with labels, and two or more of them; there are random_conv and pixels")
-    network = Network(_image(spec, "classifier"), spec.labels or 0)
+    network = Network(image_shape(spec, "classifier"), spec.labels or 0)
     _train(network, dataset)
     accuracy = _accuracy(network, dataset)
     return _of_network(network, dataset, "classifier", accuracy=accuracy.share, accuracy_error=accuracy.error)
@@ -97,7 +98,7 @@ def auto(dataset: Dataset) -> Features:
     return classifier(dataset) if (spec.labels or 0) > 1 else random_conv(dataset)
 
 
-Named = Literal["auto", "pixels", "random_conv", "classifier"]
+Named = Literal["auto", "pixels", "random_conv", "classifier", "inception"]
 FEATURES: dict[Named, Callable[[Dataset], Features]] = {
     "auto": auto,
     "pixels": pixels,
@@ -106,7 +107,8 @@ FEATURES: dict[Named, Callable[[Dataset], Features]] = {
 }
 
 
-def _image(spec: Spec, name: str) -> tuple[int, ...]:
+def image_shape(spec: Spec, name: str) -> tuple[int, ...]:
+    """(channels, height, width) of the data. Errors: ValueError for vectors, which the features of that name are not for."""
     if len(spec.shape) != 3:
         raise ValueError(f"{name} is for images, and these data are vectors; there is pixels")
     return spec.shape

@@ -1,5 +1,6 @@
 """Generation: new examples, how far they are from the data, and whether they are copies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -11,10 +12,11 @@ from torch.distributions import Distribution
 from vae_lab.data.dataset import Dataset
 from vae_lab.distributions import stream, stream_seed, tempered
 from vae_lab.errors import RequestError, first_line
-from vae_lab.evaluation.densities import GaussianMixture, LatentDensity, Prior, codes
+from vae_lab.evaluation.densities import Flow, GaussianMixture, LatentDensity, Prior, codes
 from vae_lab.evaluation.distances import frechet_distance, kernel_distance
 from vae_lab.evaluation.features import FEATURES, Features, Named
 from vae_lab.evaluation.generate import Nearest, nearest
+from vae_lab.evaluation.inception import Inception
 from vae_lab.evaluation.neighbourhoods import Neighbourhoods, neighbourhoods
 from vae_lab.finished import Run
 from vae_lab.settings import Count, NonNegativeInt
@@ -22,7 +24,7 @@ from vae_lab.uses.use import Answer, Drawn
 
 SHOWN, _BATCH = 16, 500
 Temperature = Annotated[float, Interval(gt=0, le=100)]
-Density = Literal["prior", "gaussian_mixture"]
+Density = Literal["prior", "gaussian_mixture", "flow"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Sample:
     Arguments:
         count: how many are drawn and measured. seed: of the draws, and of which examples they are measured against.
         temperature: the scale of z, times this; p(x|z) stays as it is.
-        density: what z is drawn from: the prior, or a mixture fitted to the codes of the train split, which is no part of
-            the model. components: of that mixture.
-        features: that distances are measured on. neighbours: the k of precision, recall, density and coverage.
+        density: what z is drawn from: the prior, or a mixture or a flow fitted to the codes of the train split, which is no
+            part of the model. components: of that mixture.
+        features: that distances are measured on. weights: the file of those of Inception.
+        neighbours: the k of precision, recall, density and coverage.
         label: of a model that is told labels, that of all draws; null: labels as frequent as in the train split.
     """
 
@@ -48,6 +51,7 @@ class Sample:
     density: Density = "prior"
     components: Count = 10
     features: Named = "auto"
+    weights: str | None = None
     neighbours: Count = 5
     label: NonNegativeInt | None = None
     takes_labelled: ClassVar[bool] = True
@@ -103,13 +107,14 @@ class Sample:
         ways: dict[Density, LatentDensity] = {
             "prior": Prior(),
             "gaussian_mixture": GaussianMixture(self.components, self.seed),
+            "flow": Flow(self.seed),
         }
         if run.model.labelled:
             return ways[self.density], None  # p(z|y) is the model's own
         try:
             return ways[self.density], ways[self.density](run.model, dataset.batches("train", _BATCH))
         except ValueError as error:
-            raise RequestError(f"sample.components: {first_line(error)}") from error
+            raise RequestError(f"sample.density: {self.density} given; {first_line(error)}") from error
 
     def _tempered(self, density: Distribution) -> Distribution:
         try:
@@ -118,8 +123,13 @@ class Sample:
             raise RequestError(f"sample.temperature: {self.temperature} given; {first_line(error)}") from error
 
     def _features(self, dataset: Dataset) -> Features:
+        ways: dict[Named, Callable[[Dataset], Features]] = {**FEATURES, "inception": Inception(self.weights)}
+        if self.weights is not None and self.features != "inception":
+            raise RequestError(
+                f"sample.weights: {self.weights} given; features={self.features} reads no file (inception does)"
+            )
         try:
-            return FEATURES[self.features](dataset)
+            return ways[self.features](dataset)
         except ValueError as error:
             raise RequestError(f"sample.features: {error}") from error
 
