@@ -10,7 +10,7 @@ PICTURES = {
     "shuffled": "from another example's z",
     "samples": "samples",
 }
-LARGEST, ALL = 70_000, 2_500_000  # bytes of a picture, and of a page's together
+LARGEST, LARGEST_CHART, ALL = 70_000, 200_000, 2_500_000  # bytes of a picture, of a chart, and of a page's together
 
 
 def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str]]]:
@@ -27,10 +27,10 @@ def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str
     return found
 
 
-def image_of(row: Row, name: str) -> bytes | None:
+def image_of(row: Row, name: str, largest: int = LARGEST) -> bytes | None:
     """A picture of a run, if it is there and not too large."""
     path = row.run.path / "figures" / f"{name}.png"
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST else None
+    return path.read_bytes() if path.is_file() and path.stat().st_size <= largest else None
 
 
 def address(image: bytes) -> str:

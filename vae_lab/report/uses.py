@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vae_lab.report.cells import Arm, Row
-from vae_lab.report.pictures import ALL, address, image_of
+from vae_lab.report.pictures import ALL, LARGEST_CHART, address, image_of
 from vae_lab.settings import flatten
 
 
@@ -14,12 +14,20 @@ class Panel:
 
     use: str
     options: tuple[str, ...]  # as they were asked for, one text for all runs if all were asked alike
-    numbers: tuple[str, ...]
+    numbers: tuple[str, ...]  # those that some run has
     arms: tuple[Arm, ...]
     pictures: tuple[tuple[Arm, Row, dict[str, str]], ...]
 
     def metric(self, number: str) -> str:
         return f"{self.use}/{number}"
+
+    def alike(self, arm: Arm, number: str) -> str:
+        """What is no figure to be averaged (a text, a count) and is the same for all of an arm's runs; else nothing."""
+        said = {
+            flatten(row.used[self.use]["numbers"]).get(number) for row in arm.chosen.completed if self.use in row.used
+        }
+        (only,) = said if len(said) == 1 else (None,)
+        return "" if only is None or isinstance(only, float) else str(only)
 
 
 def panels(arms: Sequence[Arm]) -> list[Panel]:
@@ -47,9 +55,11 @@ def _panel(use: str, arms: Sequence[Arm], room: Room) -> Panel:
     rows = [row for arm in arms for row in arm.chosen.completed if use in row.used]
     there = tuple(arm for arm in arms if any(use in row.used for row in arm.chosen.completed))
     options = dict.fromkeys(
-        " ".join(f"{k}={v}" for k, v in flatten(row.used[use].get("options") or {}).items()) for row in rows
+        " ".join(f"{k}={'null' if v is None else v}" for k, v in flatten(row.used[use].get("options") or {}).items())
+        for row in rows
     )
-    numbers = dict.fromkeys(name for row in rows for name in flatten(row.used[use]["numbers"]))
+    told = (item for row in rows for item in flatten(row.used[use]["numbers"]).items())
+    numbers = dict.fromkeys(name for name, value in told if value is not None)
     return Panel(use, tuple(options), tuple(numbers), there, tuple(_pictures(use, there, room)))
 
 
@@ -57,6 +67,8 @@ def _pictures(use: str, arms: Sequence[Arm], room: Room) -> Iterator[tuple[Arm, 
     for arm in arms:
         row = next(row for row in arm.chosen.completed if use in row.used)
         files = sorted((row.run.path / "figures").glob(f"{use}_*.png"))
-        images = {file.stem[len(use) + 1 :]: image for file in files if (image := image_of(row, file.stem))}
+        images = {
+            file.stem[len(use) + 1 :]: image for file in files if (image := image_of(row, file.stem, LARGEST_CHART))
+        }
         if images and room.takes(images):
             yield arm, row, {name: address(image) for name, image in images.items()}
