@@ -87,7 +87,10 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
     """Writes an answer, all of it made before anything is written: the numbers last, which name the other files, so that
     those of an earlier answer which this one has not are known and removed."""
     json, figures = path / USES / f"{name}.json", path / "figures"
-    files = {path / USES / f"{name}_{table}.csv": _csv(rows).encode() for table, rows in answer.tables.items()}
+    files = {
+        path / USES / f"{name}_{table}.csv": _csv(rows).encode(errors="surrogateescape")
+        for table, rows in answer.tables.items()
+    }
     files |= {figures / f"{name}_{picture}.png": panel(x, answer.columns) for picture, x in answer.pictures.items()}
     files |= {figures / f"{name}_{chart}.png": _drawn(spec) for chart, spec in answer.charts.items()}
     text = to_json({**told, "files": [file.relative_to(path).as_posix() for file in files]})
