@@ -129,7 +129,7 @@ class Score:
     def _rows(self, found: Found, limit: float, known: Mapping[str, list[str]]) -> list[list[Any]]:
         """A column of the data that has the title of one of ours is `data.TITLE`."""
         alarms = (found[self.by] > limit).astype(int).tolist()
-        own: dict[str, Iterable[Any]] = {
+        own: dict[str, Sequence[Any]] = {
             "row": range(len(alarms)),
             **{name: of.tolist() for name, of in found.items()},
             "alarm": alarms,
@@ -163,6 +163,8 @@ class Score:
                 raise RequestError(f"score.runs: {path} is there twice; a variance is over different models")
             if other.result.get("status") != "completed":
                 raise RequestError(f"score.runs: {path} has not completed; `vae-lab ls` shows its state")
+            if other.model.labelled:
+                raise RequestError(f"score.runs: {path} is told labels (labels=given), and new examples have none")
             if not _same_data(run, other):
                 raise RequestError(f"score.runs: {path} was trained on other data than {run.path}, or otherwise split")
             paths.add(other.path.resolve())
