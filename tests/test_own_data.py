@@ -204,7 +204,7 @@ def test_a_class_of_ones_own_data_is_held_out_by_its_name(kind: str, lab: Lab, i
     ]:  # fmt: skip
         assert lab("train", *words, f"dataset.without={value}") == (2, "", f"vae-lab: {line}\n")
     assert not Path("runs").exists()
-    run, _, _ = trained(lab, *words, "dataset.without=[right]", "dataset.val_fraction=0.3")
+    run, _, _ = trained(lab, *words, "dataset.without=[right]", "dataset.val_fraction=0.3", "dataset.test_fraction=0.3")
     for held_out in ([], ["held_out=right"]):
         said = lab("score", run, *FEW, *held_out)
         assert (said.code, said.err) == (0, "")
