@@ -1,6 +1,7 @@
 """Whole runs on data of a person's own: the units of a table change its nats and nothing else; what both kinds of data are put
 to; what is told of them."""
 
+import csv
 import json
 import math
 import shutil
@@ -151,3 +152,69 @@ def test_a_wrong_request_costs_one_line_and_writes_nothing(words: str, line: str
     said = lab("train", *words.split(), "likelihood=gaussian")
     assert (said.code, said.err) == (2, line)
     assert sorted(in_tmp.rglob("*")) == before
+
+
+FEW = ["scores=[elbo]", "by=elbo", "samples=2", "resamples=5", "false_alarms=0.4"]
+
+
+def rows_of(run: Path) -> list[list[str]]:
+    with (run / "uses" / "score_data.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_new_pictures_are_known_by_their_files(lab: Lab, in_tmp: Path) -> None:
+    write_pictures()
+    run, _, _ = trained(lab, *IMAGES)
+    names = ["a,b.png", "sub/10.png", "sub/9.png"]
+    for i, name in enumerate(names):
+        Path("new", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 7), 60 * i, np.uint8)).save(Path("new", name))
+    assert lab("score", run, "data=new", *FEW).code == 0
+    titles, *rows = rows_of(run)
+    assert titles == ["row", "file", "elbo", "alarm"]
+    assert [row[:2] for row in rows] == [[str(i), name] for i, name in enumerate(names)]
+    run_again = vae_lab.load(run)
+    alone = run_again.dataset().examples(Path("new/sub/9.png"))
+    assert torch.equal(run_again.dataset().examples(Path("new"))[2:], alone)
+    assert lab("score", run, "data=new/sub/9.png", *FEW).code == 0
+    assert [row[:2] for row in rows_of(run)[1:]] == [["0", "9.png"]]
+
+
+def test_new_rows_are_known_by_the_columns_that_x_has_not(lab: Lab, in_tmp: Path) -> None:
+    """Those in `ignore` that the file has; one of the name of a score is told apart from it."""
+    further = {"id": [f"p{i}" for i in range(100)], "elbo": range(100), "site": ["x"] * 100}
+    write_table(X, further=further)
+    run, _, _ = trained(lab, *TABLE, "dataset.ignore=[id,elbo,site]")
+    write_table(X[:3], "new.csv", {"elbo": [7, 8, 9], "id": ["q", "", "s"]})
+    assert lab("score", run, "data=new.csv", *FEW).code == 0
+    titles, *rows = rows_of(run)
+    assert titles == ["row", "id", "data.elbo", "elbo", "alarm"]
+    assert [row[:3] for row in rows] == [["0", "q", "7"], ["1", "", "8"], ["2", "s", "9"]]
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_a_class_of_ones_own_data_is_held_out_by_its_name(kind: str, lab: Lab, in_tmp: Path) -> None:
+    write_pictures()
+    write_table(X, further={"side": ["left", "right"] * 50})
+    words = [*TABLE, "dataset.label=side"] if kind == "table" else IMAGES
+    for value, line in [
+        ("[middle]", "dataset.without: middle given; the classes are left, right"),
+        ("[left,right]", "dataset.without: left, right given, which leaves no example in the train split; the classes are "
+                         "left, right, and training needs one"),
+    ]:  # fmt: skip
+        assert lab("train", *words, f"dataset.without={value}") == (2, "", f"vae-lab: {line}\n")
+    assert not Path("runs").exists()
+    run, _, _ = trained(lab, *words, "dataset.without=[right]", "dataset.val_fraction=0.3", "dataset.test_fraction=0.3")
+    for held_out in ([], ["held_out=right"]):
+        said = lab("score", run, *FEW, *held_out)
+        assert (said.code, said.err) == (0, "")
+        found = json.loads((run / "uses" / "score.json").read_text())["numbers"]
+        y = vae_lab.load(run).dataset().load("test").y
+        assert y is not None
+        assert (found["normal_examples"], found["others_examples"]) == ((y == 0).sum(), (y == 1).sum())
+    said = lab("score", run, *FEW, "held_out=left")
+    assert said.err == (
+        "vae-lab: score.held_out: left given, which this run was trained on; train one without it, dataset.without=[left]\n"
+    )
+    said = lab("score", run, *FEW, "held_out=up")
+    assert said.err == "vae-lab: score.held_out: up given; the classes of the test split are left, right\n"

@@ -190,7 +190,7 @@ def test_mistakes_cost_one_line_and_write_nothing(without: Path, lab: Lab) -> No
     for words, text in [
         (["held_out=11"], f"score.held_out: 11 given; the classes of the test split are {classes}"),
         (["held_out=3"], "score.held_out: 3 given, which this run was trained on; train one without it, dataset.without=[3]"),
-        (["held_out=four"], "score.held_out: 'four' given; must be a whole number, at least 0, or null"),
+        (["held_out=four"], f"score.held_out: four given; the classes of the test split are {classes}"),
         (["held_out=4", "against=constant"], "score: held_out and against given; examples are held against one other group at a time"),
         (["against=small.npy"], "score.against: small.npy: x has shape (5, 7, 8): this run's examples are (n, 8, 8)"),
         (["data=colour.npy"], "score.data: colour.npy: x has shape (5, 3, 8, 8): this run's examples are (n, 8, 8)"),

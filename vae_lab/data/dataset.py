@@ -70,12 +70,13 @@ class Dataset:
         binarization: what is done to grey x: `dynamic` (train redrawn at every presentation), `static` (one fixed
             draw), `threshold` (x > 1/2), `none`. Under the first two val and test are one fixed draw.
         binarization_seed: of the fixed draws; the run's seed does not reach them.
-        without: classes that train and val leave out, and test keeps: what is new to a model then is known to be so.
+        without: classes, by `class_name`, that train and val leave out, and test keeps: what is new to a model then is known
+            to be so.
     """
 
     binarization: Binarization = "none"
     binarization_seed: int = 0
-    without: Sequence[int] = ()
+    without: Sequence[int | str] = ()
 
     def spec(self) -> Spec:
         """Without loading the data."""
@@ -110,8 +111,45 @@ class Dataset:
         if split not in SPLITS:
             raise DataError(f"there is no split {split!r}: use train, val or test")
         if not hasattr(self, "_splits"):
-            self._splits = _without(self.without, self.read())
+            splits = self.read()
+            self._splits = {name: self._kept(name, one, splits["train"].y) for name, one in splits.items()}
         return self._splits[split]
+
+    def class_name(self, label: int) -> str:
+        """Of the class that a label y means, by which `without` names it."""
+        return str(label)
+
+    def trains_on(self, y: Tensor, train_y: Tensor) -> Tensor:
+        """Which of some labels, (n,), are of no class in `without`, (n,) bool.
+
+        Arguments:
+            train_y: the labels of all that is stored for training.
+
+        Raises DataError for a class that these have not, and where none of them is left.
+        """
+        there = {self.class_name(label): label for label in train_y.unique().tolist()}
+        for one in map(str, self.without):
+            if one not in there:
+                raise DataError(f"dataset.without: {one} given; the classes are {', '.join(there)}")
+        left = ~torch.isin(train_y, out := train_y.new_tensor([there[str(one)] for one in self.without]))
+        if not left.any():
+            given = ", ".join(map(str, self.without))
+            raise DataError(
+                f"dataset.without: {given} given, which leaves no example in the train split; the classes are "
+                f"{', '.join(there)}, and training needs one"
+            )
+        return ~torch.isin(y, out)
+
+    def _kept(self, name: str, split: Split, train_y: Tensor | None) -> Split:
+        if name == "test" or not self.without:
+            return split
+        if split.y is None or train_y is None:
+            raise DataError("dataset.without: this dataset has no labels, by which a class could be left out")
+        rows = self.trains_on(split.y, train_y)
+        if not rows.any():
+            given = ", ".join(map(str, self.without))
+            raise DataError(f"dataset.without: {given} given, which leaves no example in the {name} split")
+        return replace(split, x=split.x[rows], y=split.y[rows])
 
     def trained_on(self, spec: Spec) -> Spec:
         """The spec of all that is stored, less the classes in `without`: for these the labels must be read."""
@@ -157,25 +195,10 @@ class Dataset:
         x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
         return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
-
-def _without(classes: Sequence[int], splits: Mapping[str, Split]) -> Mapping[str, Split]:
-    if not classes:
-        return splits
-    y = splits["train"].y
-    if y is None:
-        raise DataError("dataset.without: this dataset has no labels, by which a class could be left out")
-    for one in classes:
-        if one not in (there := y.unique().tolist()):
-            raise DataError(f"dataset.without: {one} given; the classes are {', '.join(map(str, there))}")
-    return {name: _less(classes, name, split) if name != "test" else split for name, split in splits.items()}
-
-
-def _less(classes: Sequence[int], name: str, split: Split) -> Split:
-    assert split.y is not None
-    rows = ~torch.isin(split.y, torch.tensor(list(classes)))
-    if not rows.any():
-        raise DataError(f"dataset.without: {list(classes)} given, which leaves no example in the {name} split")
-    return replace(split, x=split.x[rows], y=split.y[rows])
+    def identifiers(self, path: Path) -> dict[str, list[str]]:
+        """What a person knows the `examples` of a file by, besides their number: columns of text by title, a cell for each
+        example. Raises DataError."""
+        return {}
 
 
 def kind_after(kind: Kind, how: Binarization) -> Kind:

@@ -14,7 +14,7 @@ from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after
 from vae_lab.data.image_files import Fit, Found, folder_hash, is_grey, pictures, place, read_all, read_picture
 from vae_lab.data.splits import drawn, given, repeated
-from vae_lab.settings import Count, Fraction
+from vae_lab.settings import Count, Fraction, NonNegativeInt
 
 LARGEST = 256
 """Pixels a side of pictures that are taken as they are: larger ones are photographs, and meant to be made smaller."""
@@ -37,6 +37,7 @@ class Images(Dataset):
         binarization_seed: of the fixed draws of val and test (and of train, if static).
         val_fraction, test_fraction: of the pictures, where no subfolders are splits; where there is no val, val_fraction of train.
         split_seed: of the random split.
+        without: classes, by the names of their folders, that train and val leave out, and test keeps.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -52,15 +53,18 @@ class Images(Dataset):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: int = 0,
+        without: Sequence[NonNegativeInt | str] = [],
     ) -> None:
         self.path, self.fit, self.channels = Path(path).expanduser(), fit, channels
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1]) if size else None
         self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
+        self.without = without
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
         sizes = {split: len(rows) for split, rows in self._parts.items()}
-        return Spec(self._shape, kind_after("unit", self.binarization), sizes, len(self.label_names) or None)
+        kind = kind_after("unit", self.binarization)
+        return self.trained_on(Spec(self._shape, kind, sizes, len(self.label_names) or None))
 
     def fingerprint(self) -> str:
         return _hash(self.path.absolute(), pictures(self.path)[0])
@@ -94,11 +98,18 @@ class Images(Dataset):
         x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
         return x.float() if x.dtype == torch.bool else x.float().div_(255)
 
+    def identifiers(self, path: Path) -> dict[str, list[str]]:
+        """The names of the files, below the folder."""
+        return {"file": [one.name for one in pictures(path)[0]]}
+
     @cached_property
     def label_names(self) -> list[str]:
         """Of the classes, in their order; empty where there are none, or one."""
         names = sorted(set(self._labels))
         return names if len(names) > 1 else []
+
+    def class_name(self, label: int) -> str:
+        return self.label_names[label]
 
     @cached_property
     def _found(self) -> tuple[Found, ...]:

@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -66,6 +66,7 @@ class Sprites(Dataset):
         binarization: threshold, dynamic, static or none.
         binarization_seed: of the fixed draws, where there are any.
         split_seed: of the split.
+        without: shapes that train and val leave out, and test keeps.
 
     Example:
         >>> Sprites().factors("test").sizes
@@ -83,8 +84,9 @@ class Sprites(Dataset):
         binarization: Binarization = "threshold",
         binarization_seed: int = 0,
         split_seed: int = 0,
+        without: Sequence[Literal["square", "ellipse", "heart"]] = [],
     ) -> None:
-        self.size, self.split_seed = size, split_seed
+        self.size, self.split_seed, self.without = size, split_seed, without
         self.binarization, self.binarization_seed = binarization, binarization_seed
         self.counts = {
             "shape": len(SHAPES),
@@ -103,9 +105,11 @@ class Sprites(Dataset):
             )
 
     def spec(self) -> Spec:
-        return Spec(
-            (1, self.size, self.size), kind_after("unit", self.binarization), dict(self.sizes), labels=len(SHAPES)
-        )
+        shape, kind = (1, self.size, self.size), kind_after("unit", self.binarization)
+        return self.trained_on(Spec(shape, kind, dict(self.sizes), labels=len(SHAPES)))
+
+    def class_name(self, label: int) -> str:
+        return [*SHAPES][label]
 
     def fingerprint(self) -> str:
         """Errors: `DataError` where two pictures are the same, so that this is said before a run starts."""
@@ -127,7 +131,10 @@ class Sprites(Dataset):
         return {name: Split(x[rows], shape[rows], levels=GRID**2) for name, rows in self._rows().items()}
 
     def factors(self, split: str) -> Factors:
-        values = torch.from_numpy(self.combinations())[self._rows()[split]]
+        every = {name: torch.from_numpy(self.combinations())[rows] for name, rows in self._rows().items()}
+        values = every[split]
+        if self.without and split != "test":
+            values = values[self.trains_on(values[:, 0], every["train"][:, 0])]
         return Factors(dict(self.counts), values, ordered=frozenset(self.counts) - {"shape"})
 
     def _rows(self) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """A person's own table: rows of numbers from a csv, parquet or npy file, standardised, with nats in the file's own units."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from vae_lab.data.files import version
 from vae_lab.data.splits import drawn, given, repeated
 from vae_lab.data.table_file import open_table
 from vae_lab.data.table_rows import Choice, Rows, check_names, numbers, read_rows, shown
-from vae_lab.settings import Fraction
+from vae_lab.settings import Fraction, NonNegativeInt
 
 Name = str | int
 
@@ -40,6 +41,8 @@ class Table(Dataset):
         split_seed: of the random split.
         standardize: to mean 0 and standard deviation 1 on the train split; if false x is as it stands in the file, and binary
             if it is all 0 and 1.
+        without: classes, by what stands in `label`, that train and val leave out, and test keeps; the
+            standardisation is of the others alone.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -55,23 +58,24 @@ class Table(Dataset):
         test_fraction: Fraction = 0.1,
         split_seed: int = 0,
         standardize: bool = True,
+        without: Sequence[NonNegativeInt | str] = [],
     ) -> None:
         self.path, self.split_seed, self.standardize = Path(path).expanduser(), split_seed, standardize
+        self.without = without
         self.choice = Choice.of(columns, ignore, label, split)
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
         sizes = {split: len(at) for split, at in self._parts.items()}
-        return Spec(
-            (len(self.names),), self._kind, sizes, len(self.label_names) or None, float(self.scaling[1].log().sum())
-        )
+        log_units = float(self.scaling[1].log().sum())
+        return self.trained_on(Spec((len(self.names),), self._kind, sizes, len(self.label_names) or None, log_units))
 
     def fingerprint(self) -> str:
         return read_rows(self.path, version(self.path), self.choice).fingerprint  # it may have changed since
 
     def read(self) -> dict[str, Split]:
-        x, y = self._served(self._rows.x), torch.tensor(self._rows.y)
-        return {split: Split(x[at], y[at] if self.label_names else None) for split, at in self._parts.items()}
+        x, y = self._served(self._rows.x), self._labels
+        return {split: Split(x[at], None if y is None else y[at]) for split, at in self._parts.items()}
 
     @cached_property
     def repeated(self) -> dict[str, int]:
@@ -87,11 +91,17 @@ class Table(Dataset):
         """Of the classes, in their order: numbers by size, text by the alphabet."""
         return self._rows.classes
 
+    def class_name(self, label: int) -> str:
+        return self.label_names[label]
+
     @cached_property
     def scaling(self) -> tuple[Tensor, Tensor]:
-        """The mean and the standard deviation of each column on the train split, (d,), float64; 0 and 1 without
-        `standardize`."""
-        train = torch.from_numpy(self._rows.x)[self._parts["train"]]
+        """The mean and the standard deviation of each column on the train split, less the classes in `without`, (d,),
+        float64; 0 and 1 without `standardize`."""
+        rows, y = self._parts["train"], self._labels
+        if self.without and y is not None:
+            rows = rows[self.trains_on(y[rows], y[rows])]
+        train = torch.from_numpy(self._rows.x)[rows]
         if not self.standardize:
             return torch.zeros_like(train[0]), torch.ones_like(train[0])
         constant = [name for name, same in zip(self.names, (train == train[0]).all(0), strict=True) if same]
@@ -120,9 +130,19 @@ class Table(Dataset):
             raise DataError(f"{path} has other numbers than 0 and 1, and the model knows no others")
         return self._served(x).float()
 
+    def identifiers(self, path: Path) -> dict[str, list[str]]:
+        """Those columns in `ignore` that the file has."""
+        table = open_table(path)
+        names = [name for name in self.choice.ignore if name in table.names]
+        return dict(zip(names, table.read((), names).words, strict=True))
+
     @cached_property
     def _rows(self) -> Rows:
         return read_rows(self.path, version(self.path), self.choice)
+
+    @cached_property
+    def _labels(self) -> Tensor | None:
+        return torch.tensor(self._rows.y) if self.label_names else None
 
     @cached_property
     def _kind(self) -> Kind:

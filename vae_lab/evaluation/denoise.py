@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE
+from vae_lab.models import Autoencoding
 
 WINDOW = 11
 """Pixels a side of the window of SSIM: of images that are smaller there is none."""
@@ -12,7 +12,7 @@ _BLOCK = 100
 
 
 @torch.no_grad()
-def denoised(model: VAE, noisy: Tensor) -> Tensor | None:
+def denoised(model: Autoencoding, noisy: Tensor) -> Tensor | None:
     """The mean of p(x|z) at the mean of q(z|x~), for x~ (n, *shape); None where it has none in closed form."""
     return mean_of(model.decode(model.encode(noisy).mean))
 

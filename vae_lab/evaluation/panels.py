@@ -1,5 +1,6 @@
 """Pictures of what a model does: originals, reconstructions, reconstructions from another example's z, and samples."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -58,10 +59,16 @@ def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLU
     three."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, x in images.items():
-        pixels = _grid(x.cpu(), columns).mul(255).round().byte().numpy()
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        size = (picture.width * SCALE, picture.height * SCALE)
-        picture.resize(size, Image.Resampling.NEAREST).save(directory / f"{name}.png")
+        (directory / f"{name}.png").write_bytes(panel(x, columns))
+
+
+def panel(x: Tensor, columns: int = COLUMNS) -> bytes:
+    """Images (n, channels, height, width) in [0, 1] as one PNG, `columns` a row."""
+    pixels, file = _grid(x.cpu(), columns).mul(255).round().byte().numpy(), io.BytesIO()
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    size = (picture.width * SCALE, picture.height * SCALE)
+    picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
 
 
 def _grid(x: Tensor, columns: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from vae_lab.distributions import per_dimension_kl, stream, stream_seed
 from vae_lab.estimators import Moments
 from vae_lab.evaluation.panels import mean_of
-from vae_lab.models import VAE, Batch
+from vae_lab.models import VAE, Autoencoding, Batch
 
 
 class Usage(NamedTuple):
@@ -28,13 +28,15 @@ class Usage(NamedTuple):
 
 @torch.no_grad()
 def usage(model: VAE, batches: Iterable[Batch], seed: int = 0) -> Usage:
-    """Gone through once; the draws of batch b are from the stream (seed, b)."""
-    rates, means, draws, prior = Moments(), Moments(), [], model.prior()
+    """Gone through once; the draws of batch b are from the stream (seed, b). A model that is told labels has those of the
+    batches."""
+    rates, means, draws = Moments(), Moments(), []
     for index, batch in enumerate(batches):
-        q, generator = model.encode(batch.x), stream(seed, "traversal", index, batch.x.device)
+        at = model.given(batch.y)
+        q, generator = at.encode(batch.x), stream(seed, "traversal", index, batch.x.device)
         means.update(q.mean)
         draws.append(model.posterior.reparametrize(q, model.noise(len(batch.x), 1, generator))[0])
-        parts = per_dimension_kl(q, prior)
+        parts = per_dimension_kl(q, at.prior())
         if parts is not None:
             rates.update(parts)
     return Usage(rates.mean if rates.count else None, means.variance(), torch.cat(draws))
@@ -48,7 +50,7 @@ def moved(start: Tensor, latent: int, values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decoded(model: VAE, z: Tensor, seed: int = 0) -> Tensor:
+def decoded(model: Autoencoding, z: Tensor, seed: int = 0) -> Tensor:
     """The mean of p(x|z) at points (n, k), (n, *shape); where it has none in closed form, draws with the same noise at every
     point, so that what differs is due to z."""
     mean = mean_of(model.decode(z))

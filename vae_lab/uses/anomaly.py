@@ -64,7 +64,7 @@ class Score:
         resamples: of the bootstrap. seed: of the draws and the bootstrap.
     """
 
-    held_out: NonNegativeInt | None = None
+    held_out: NonNegativeInt | str | None = None
     against: str | None = None
     data: str | None = None
     scores: Sequence[ScoreName] | None = None
@@ -80,6 +80,7 @@ class Score:
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         names, models, groups = self._names(dataset), self._models(run), self._groups(dataset)
+        known = self._identifiers(dataset, len(groups.get("data", ())))
         self._check_alarms(len(groups["validation"]))
         found = {group: self._scored(models, x, names, group) for group, x in groups.items()}
         limit = threshold(found.pop("validation")[self.by], self.false_alarms)
@@ -90,7 +91,7 @@ class Score:
             _pictures({group: (groups[group], of[self.by]) for group, of in found.items()}),
             columns=_SHOWN,
             charts={**charts, "roc": roc(found["normal"], found["others"])} if "others" in found else {**charts},
-            tables={"data": self._rows(found["data"], limit)} if "data" in found else {},
+            tables={"data": self._rows(found["data"], limit, known)} if "data" in found else {},
         )
 
     def _check_alarms(self, validation: int) -> None:
@@ -118,11 +119,24 @@ class Score:
         shares = {f"alarms_{group}": float((of[self.by] > limit).mean()) for group, of in found.items()}
         return {"by": self.by, "value": limit, "false_alarms": self.false_alarms, **shares}
 
-    def _rows(self, found: Found, limit: float) -> list[list[Any]]:
-        columns = [of.tolist() for of in found.values()]
+    def _identifiers(self, dataset: Dataset, rows: int) -> dict[str, list[str]]:
+        """What the new data are known by."""
+        known = {} if self.data is None else dataset.identifiers(Path(self.data).expanduser())
+        if any(len(cells) != rows for cells in known.values()):
+            raise RequestError(f"score.data: {self.data} has changed while it was read")
+        return known
+
+    def _rows(self, found: Found, limit: float, known: Mapping[str, list[str]]) -> list[list[Any]]:
+        """A column of the data that has the title of one of ours is `data.TITLE`."""
         alarms = (found[self.by] > limit).astype(int).tolist()
-        rows = [list(row) for row in zip(range(len(alarms)), *columns, alarms, strict=True)]
-        return [["row", *found, "alarm"], *rows]
+        own: dict[str, Sequence[Any]] = {
+            "row": range(len(alarms)),
+            **{name: of.tolist() for name, of in found.items()},
+            "alarm": alarms,
+        }
+        named = {f"data.{title}" if title in own else title: cells for title, cells in known.items()}
+        columns = {"row": own.pop("row"), **named, **own}
+        return [[*columns], *map(list, zip(*columns.values(), strict=True))]
 
     # ---- what is scored, and by what
 
@@ -149,6 +163,8 @@ class Score:
                 raise RequestError(f"score.runs: {path} is there twice; a variance is over different models")
             if other.result.get("status") != "completed":
                 raise RequestError(f"score.runs: {path} has not completed; `vae-lab ls` shows its state")
+            if other.model.labelled:
+                raise RequestError(f"score.runs: {path} is told labels (labels=given), and new examples have none")
             if not _same_data(run, other):
                 raise RequestError(f"score.runs: {path} was trained on other data than {run.path}, or otherwise split")
             paths.add(other.path.resolve())
@@ -197,13 +213,15 @@ class Score:
             raise RequestError(f"score.held_out: {self.held_out} given; this run's dataset has no labels")
         if self.held_out is None:
             return there[~torch.isin(there, seen)]
-        if self.held_out not in there:
-            listed = ", ".join(map(str, there.tolist()))
+        labels = {dataset.class_name(label): label for label in there.tolist()}
+        label = labels.get(str(self.held_out))
+        if label is None:
+            listed = ", ".join(labels)
             raise RequestError(f"score.held_out: {self.held_out} given; the classes of the test split are {listed}")
-        if self.held_out in seen:
+        if label in seen:
             advice = f"train one without it, dataset.without=[{self.held_out}]"
             raise RequestError(f"score.held_out: {self.held_out} given, which this run was trained on; {advice}")
-        return torch.tensor([self.held_out])
+        return torch.tensor([label])
 
 
 def _classes(dataset: Dataset, split: str) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import MinLen
@@ -39,7 +39,8 @@ class Denoise:
     """Examples with noise of several levels, and the decoder's mean at the mean of q(z|x~): how far each is from x.
 
     A model need not be trained to denoise: one that is (a corruption other than none) stands beside one that is not. Of
-    images in [0, 1] the PSNR and the SSIM, of everything else the SNR; a picture has a row for each level.
+    images in [0, 1] the PSNR and the SSIM, of everything else the SNR; a picture has a row for each level. A model that is told
+    labels has those of the examples.
 
     Arguments:
         split: of which examples. count: how many, the first ones.
@@ -52,11 +53,13 @@ class Denoise:
     noise: str = "gaussian_noise"
     levels: Levels = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.4, 0.8])
     seed: int = 0
+    takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         setting, noises = self._noises(run, dataset.spec())
-        x = next(iter(dataset.batches(self.split, self.count))).x
-        if denoised(run.model, x[:1]) is None:
+        x, y, *_ = next(iter(dataset.batches(self.split, self.count)))
+        model = run.model.given(y)
+        if denoised(run.model.given(None if y is None else y[:1]), x[:1]) is None:
             raise RequestError("denoise: this run's decoder has no mean in closed form, which would be the answer")
         image = {"unit_x", "image"} <= dataset.spec().traits.provides
         measures = {**OF_ALL, **(OF_IMAGES if image else {})}
@@ -64,7 +67,7 @@ class Denoise:
         shown: dict[str, list[Tensor]] = {"noisy": [], "denoised": []}
         for level, noise in zip(self.levels, noises, strict=True):
             noisy = self._seen(noise, x)
-            for name, one in (("noisy", noisy), ("denoised", denoised(run.model, noisy))):
+            for name, one in (("noisy", noisy), ("denoised", denoised(model, noisy))):
                 assert one is not None
                 told = {key: measure(one, x) for key, measure in measures.items()}
                 numbers.setdefault(f"{setting}_{level:g}", {})[name] = told

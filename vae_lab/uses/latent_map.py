@@ -1,7 +1,7 @@
 """A map of the latent space: where the examples lie in it, by label."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -19,7 +19,8 @@ class LatentMap:
     """The means of q(z|x) of a split by their first two principal components, coloured by label where the data have labels.
     With one latent there is one component, drawn as a strip for each label.
 
-    `variance_share` of each component says how much of the code the map shows.
+    `variance_share` of each component says how much of the code the map shows. A model that is told labels has those of the
+    examples: its map shows what of x they do not say.
 
     Arguments:
         split: of which examples. count: how many, the first ones.
@@ -27,13 +28,14 @@ class LatentMap:
 
     split: SplitName = "test"
     count: Points = 2000
+    takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         batch = next(iter(dataset.batches(self.split, self.count)))
         if len(batch.x) < 2:
             raise RequestError(f"map.split: {self.split} given; it has one example, and a map needs two")
         labels = [None] * len(batch.x) if batch.y is None else batch.y.tolist()
-        points, shares = principal_plane(run.encode(batch.x).double().cpu().numpy())
+        points, shares = principal_plane(run.encode(batch.x, batch.y).double().cpu().numpy())
         told = {f"pc{i + 1}": None if shares is None else float(shares[i]) for i in range(points.shape[1])}
         titles = ["row", "label", *told]
         rows = [[i, label, *point] for i, (label, point) in enumerate(zip(labels, points.tolist(), strict=True))]

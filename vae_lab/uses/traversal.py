@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ class Traverse:
     split), the others staying where they are: the latents in the order of their rates on the split, the rate beside each.
 
     `length` is that of the way in x, Euclidean, of the decoder's mean; of draws with the same noise where there is no mean.
-    Where the rate does not split over latents the variance of the posterior means orders them and stands beside.
+    Where the rate does not split over latents the variance of the posterior means orders them and stands beside. A model that
+    is told labels has those of the examples, and decodes at that of the one that is moved.
 
     Arguments:
         example: the row of the split whose mean of q(z|x) is moved; None: the origin. split: of the rates and quantiles too.
@@ -45,32 +46,39 @@ class Traverse:
     steps: Steps = 7
     tail: Tail = 0.05
     seed: int = 0
+    takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
-        start = self._start(run, dataset)
+        start, y = self._start(run, dataset)
+        model = run.model.given(y)
         found = usage(run.model, dataset.batches(self.split, _BATCH), self.seed)
         levels = torch.linspace(self.tail, 1 - self.tail, self.steps, dtype=torch.float64)
         values = {j: found.draws[:, j].double().quantile(levels).to(start) for j in found.order()[: self.latents]}
-        ways = {j: decoded(run.model, moved(start, j, at), self.seed) for j, at in values.items()}
+        ways = {j: decoded(model, moved(start, j, at), self.seed) for j, at in values.items()}
         titles = ["latent", "rate", "variance", "length", *(f"z_at_{level:.4g}" for level in levels.tolist())]
         rows = [[*_told(found, j).values(), length(x), *values[j].tolist()] for j, x in ways.items()]
         numbers: dict[str, Any] = {
             "examples": len(found.draws),
             "latents": {f"z{row[0]}": dict(zip(titles[1:4], row[1:4], strict=True)) for row in rows},
         }
-        kind = "draw" if mean_of(run.model.decode(start[None])) is None else "mean"
+        kind = "draw" if mean_of(model.decode(start[None])) is None else "mean"
         charts = {kind: _chart(found, levels, ways)} if len(run.config["spec"]["shape"]) == 3 else {}
         return Answer(numbers, charts=charts, tables={"latents": [titles, *rows]})
 
-    def _start(self, run: Run, dataset: Dataset) -> Tensor:
+    def _start(self, run: Run, dataset: Dataset) -> tuple[Tensor, Tensor | None]:
+        """Where the latents start, (k,), and the label of the example, ()."""
+        if self.example is None and run.model.labelled:
+            raise RequestError("traverse.example: null given; this run's model is told labels, and the origin has none")
         if self.example is None:
-            return torch.zeros(run.config["latent_dim"])
+            return torch.zeros(run.config["latent_dim"]), None
         size = dataset.spec().sizes[self.split]
         if self.example >= size:
             raise RequestError(
                 f"traverse.example: {self.example} given; the {self.split} split has {size} examples, from 0"
             )
-        return run.encode(next(iter(dataset.batches(self.split, self.example + 1))).x[-1:])[0]
+        x, y, *_ = next(iter(dataset.batches(self.split, self.example + 1)))
+        label = None if y is None else y[-1]
+        return run.encode(x[-1:], label)[0], label
 
 
 def _told(found: Usage, latent: int) -> dict[str, Any]:

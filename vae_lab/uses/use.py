@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,13 @@ from torch import Tensor
 
 from vae_lab.build import build
 from vae_lab.check import check_arguments, check_targets
-from vae_lab.data.dataset import Dataset
+from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError
-from vae_lab.evaluation.panels import COLUMNS, write_panels
+from vae_lab.evaluation.panels import COLUMNS, panel
 from vae_lab.finished import Run, load
 from vae_lab.options import folders, option_content
 from vae_lab.places import USE
-from vae_lab.store import USES, to_json, write_atomically
+from vae_lab.store import MISSING, USES, Damaged, read_json, replacing, to_json, write_atomically
 
 Steps = Annotated[int, Ge(2)]
 Drawn = Annotated[int, Interval(ge=1, le=100_000)]  # all of them are kept in memory
@@ -52,8 +53,8 @@ class Use(Protocol):
 def use(
     name: str, run_dir: str | Path, options: Mapping[str, Any], config_dir: str | None = None
 ) -> tuple[Answer, list[Path]]:
-    """Puts a finished run to a use, keeps the answer in the run's directory, and says where: the JSON, then tables,
-    pictures and charts.
+    """Puts a finished run to a use, keeps the answer in the run's directory, in place of an earlier one, and says where: the
+    JSON, then tables, pictures and charts.
 
     Arguments:
         options: of the use, and `dataset.root` or `dataset.path` where the data have moved.
@@ -74,25 +75,45 @@ def use(
     if run.model.labelled and not getattr(asked, "takes_labelled", False):
         raise RequestError(f"{name}: this run's model is told labels (labels=given), and this use has none to tell it")
     torch.set_num_threads(run.config["threads"])
-    answer = asked(run, run.dataset(moved))
+    try:
+        answer = asked(run, run.dataset(moved))
+    except DataError as error:  # what the data have not shown before they were read
+        raise RequestError(f"{name}: {error}") from error
     told = {key: value for key, value in node.items() if key != "_target_"}
     return answer, _keep(path, name, {"use": name, "options": told, "numbers": answer.numbers}, answer)
 
 
 def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[Path]:
-    """Writes an answer: the numbers last, which say that the rest is there."""
-    for folder in (USES, "figures"):
-        (path / folder).mkdir(exist_ok=True)
-    write_panels({f"{name}_{picture}": x for picture, x in answer.pictures.items()}, path / "figures", answer.columns)
-    tables = {path / USES / f"{name}_{table}.csv": _csv(rows) for table, rows in answer.tables.items()}
-    for file, text in tables.items():
-        write_atomically(file, text)
-    charts = {path / "figures" / f"{name}_{chart}.png": spec for chart, spec in answer.charts.items()}
-    for file, spec in charts.items():
-        file.write_bytes(_drawn(spec))
-    write_atomically(path / USES / f"{name}.json", to_json(told))
-    pictures = [path / "figures" / f"{name}_{picture}.png" for picture in answer.pictures]
-    return [path / USES / f"{name}.json", *tables, *pictures, *charts]
+    """Writes an answer, all of it made before anything is written: the numbers last, which name the other files, so that
+    those of an earlier answer which this one has not are known and removed."""
+    json, figures = path / USES / f"{name}.json", path / "figures"
+    files = {
+        path / USES / f"{name}_{table}.csv": _csv(rows).encode(errors="surrogateescape")
+        for table, rows in answer.tables.items()
+    }
+    files |= {figures / f"{name}_{picture}.png": panel(x, answer.columns) for picture, x in answer.pictures.items()}
+    files |= {figures / f"{name}_{chart}.png": _drawn(spec) for chart, spec in answer.charts.items()}
+    text = to_json({**told, "files": [file.relative_to(path).as_posix() for file in files]})
+    earlier = _files(path, name)
+    for file, content in files.items():
+        with replacing(file) as temporary:
+            temporary.write_bytes(content)
+    for file in earlier - files.keys():
+        file.unlink(missing_ok=True)
+    write_atomically(json, text)
+    return [json, *files]
+
+
+def _files(path: Path, name: str) -> set[Path]:
+    """What the last answer of a use wrote beside its JSON, by what that says: nothing else is taken for it, whoever wrote
+    the JSON."""
+    try:
+        told = read_json(path / USES / f"{name}.json").get("files")
+    except (*MISSING, Damaged):
+        return set()
+    own = re.compile(rf"({USES}|figures)/{re.escape(name)}_[^/\\]+\.(csv|png)")
+    files = told if isinstance(told, list) else []
+    return {path / file for file in files if isinstance(file, str) and own.fullmatch(file)}
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:
