@@ -5,7 +5,8 @@
     >>> config.rate.granularity
     'dim'
 
-`train(config)` runs it, `load(run_dir)` gives a finished run with its model, `results(path)` a table of runs.
+`train(config)` runs it, `load(run_dir)` gives a finished run with its model, `results(path)` a table of runs;
+`use(name, run_dir)` puts a finished run to a use, as `vae-lab NAME RUN` does.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from vae_lab.finished import load as load
     from vae_lab.listing import results as results
     from vae_lab.run import train as train
+    from vae_lab.uses import use as use
 
-_PLACES = {"compose": "composition", "train": "run", "load": "finished", "results": "listing"}
+_PLACES = {"compose": "composition", "train": "run", "load": "finished", "results": "listing", "use": "uses"}
 
 
 def __getattr__(name: str) -> Any:
