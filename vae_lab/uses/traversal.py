@@ -59,7 +59,11 @@ class Traverse:
         rows = [[*_told(found, j).values(), length(x), *values[j].tolist()] for j, x in ways.items()]
         numbers: dict[str, Any] = {
             "examples": len(found.draws),
-            "latents": {f"z{row[0]}": dict(zip(titles[1:4], row[1:4], strict=True)) for row in rows},
+            # by rank: which latent it is differs from seed to seed, and the report has means over them
+            "latents": {
+                f"rank_{i}": {"latent": f"z{latent}", **dict(zip(titles[1:4], told, strict=True))}
+                for i, (latent, *told) in enumerate((row[:4] for row in rows), 1)
+            },
         }
         kind = "draw" if mean_of(model.decode(start[None])) is None else "mean"
         charts = {kind: _chart(found, levels, ways)} if len(run.config["spec"]["shape"]) == 3 else {}
