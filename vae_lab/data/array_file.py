@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from vae_lab.data.dataset import DataError
+from vae_lab.data.spec import DataError
 from vae_lab.errors import first_line
 
 BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.array_file import ArrayFile, Header
-from vae_lab.data.dataset import DataError, Kind, Spec
+from vae_lab.data.spec import DataError, Kind, Spec
 
 VALUES: dict[Kind, str] = {"binary": "0 and 1", "unit": "[0, 1]"}
 

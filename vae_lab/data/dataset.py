@@ -4,40 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from vae_lab.data.array_values import read_like
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.loader import Batches
+from vae_lab.data.spec import SPLITS as SPLITS
+from vae_lab.data.spec import DataError as DataError
+from vae_lab.data.spec import Kind as Kind
+from vae_lab.data.spec import Spec as Spec
+from vae_lab.data.spec import SplitName as SplitName
 from vae_lab.distributions.streams import stream
-from vae_lab.traits import Traits
-
-Kind = Literal["binary", "unit", "real"]
-SplitName = Literal["train", "val", "test"]
-SPLITS: tuple[str, ...] = get_args(SplitName)
-
-
-class DataError(ValueError):
-    """Data that cannot be used. One line: what is wrong, where, what is allowed, what to do."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is known of a dataset without loading it. `kind` is that of x after binarisation."""
-
-    shape: tuple[int, ...]  # of one x: (channels, height, width) for images, (d,) for vectors
-    kind: Kind  # binary: {0, 1}; unit: grey in [0, 1]; real: any real number
-    sizes: dict[str, int]  # examples in "train", "val", "test"
-    labels: int | None = None  # number of classes
-    log_units: float = 0.0  # nats by which -log p(x) of an example exceeds that of x as it is served, in other units
-
-    @property
-    def traits(self) -> Traits:
-        kind = {"binary": {"binary_x", "unit_x"}, "unit": {"unit_x", "real_x"}, "real": {"real_x"}}[self.kind]
-        image, labels = len(self.shape) == 3 and "image", self.labels is not None and "labels"
-        return Traits(provides=frozenset(kind | {name for name in (image, labels) if name}))
 
 
 @dataclass(frozen=True)
@@ -188,7 +167,6 @@ class Dataset:
         What is binarised here is binarised there, as in a held-out split: one fixed draw, with a stream of its own. uint8
         grey levels are divided by 255. Raises DataError for another shape, and for values that this dataset cannot have.
         """
-        from vae_lab.data.array_values import read_like  # it refuses with the error of this file
 
         spec = self.spec()
         x = read_like(path, spec, spec.kind if self.binarization == "none" else "unit")
