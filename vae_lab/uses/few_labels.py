@@ -103,8 +103,8 @@ class SemiSupervised:
                     seen = partial(watched, what=f"{count} labels, draw {draw}: {name}")
                     with torch.random.fork_rng():
                         torch.manual_seed(stream_seed(self.seed, name, draw))
-                        wrong = 1 - METHODS[name](replace(task, fit=replace(task.fit, watched=seen)))
-                    errors.setdefault((count, name), []).append(wrong)
+                        right = METHODS[name](replace(task, fit=replace(task.fit, watched=seen)))
+                    errors.setdefault((count, name), []).append(round(1 - right, 9))
         published = PUBLISHED if isinstance(dataset, MNIST) else {}
         return self._answer(errors, published)
 
