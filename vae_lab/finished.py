@@ -20,6 +20,7 @@ from vae_lab.evaluation.anomaly import Sampling, ScoreName, scores
 from vae_lab.evaluation.generate import Samples, sample
 from vae_lab.evaluation.interpolate import ITERATIONS, Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
+from vae_lab.evaluation.traverse import decoded, moved
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.options import defaults, folders, option_content
@@ -88,6 +89,16 @@ class Run:
         `iterations` bounds the search for a geodesic."""
         self._check(torch.stack([a, b]))
         return interpolate(self.model, a, b, steps, way, seed, iterations)
+
+    def traverse(
+        self, x: Tensor, latent: int, values: Sequence[float] | Tensor, seed: int = 0, y: Tensor | None = None
+    ) -> Tensor:
+        """What becomes of an example x, (*shape), as one latent of the mean of q(z|x) takes other values: the mean of p(x|z) at
+        each, (steps, *shape), or draws with the same noise where the decoder has no mean; y is the label, ()."""
+        if latent not in range(self.config["latent_dim"]):
+            raise ValueError(f"latent {latent} asked for; there are {self.config['latent_dim']}, from 0")
+        start = self.encode(x[None], y)[0]
+        return decoded(self.model.given(y), moved(start, latent, torch.as_tensor(values).to(start)), seed)
 
     def dataset(self, moved: Mapping[str, Any] | None = None) -> Dataset:
         """The data that it was trained on.

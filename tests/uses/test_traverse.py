@@ -123,6 +123,23 @@ def test_the_chart_shows_the_images_beside_their_rates(made: Make, lab: Lab) -> 
         assert picture.width / picture.height == pytest.approx(7 / 9)
 
 
+def test_from_python_one_latent_takes_the_values_and_the_others_stay(made: Make) -> None:
+    run = vae_lab.load(made("grey"))
+    x = next(iter(run.dataset().batches("test", 3))).x[2]
+    z = run.encode(x[None])
+    found = run.traverse(x, 1, [-1.0, float(z[0, 1]), 2.0])
+    with torch.no_grad():
+        for one, value in zip(found, (-1.0, float(z[0, 1]), 2.0), strict=True):
+            at = z.clone()
+            at[0, 1] = value
+            assert torch.allclose(one, run.model.decode(at).mean[0], atol=1e-6)
+    assert torch.allclose(found[1], run.reconstruct(x[None]).mean[0], atol=1e-6)  # type: ignore[index]
+    with pytest.raises(ValueError, match="latent 2 asked for; there are 2, from 0"):
+        run.traverse(x, 2, [0.0])
+    with pytest.raises(ValueError, match="this model takes a tensor"):
+        run.traverse(x[None], 0, [0.0])
+
+
 def test_a_rate_that_does_not_split_leaves_the_order_to_the_variance_of_the_means(lab: Lab, in_tmp: Path) -> None:
     words, _ = KINDS["vectors"]
     assert lab("train", *words, "prior=mixture").code == 0
