@@ -12,6 +12,7 @@ from torch import Tensor
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.loader import Batches
 from vae_lab.distributions.streams import stream
+from vae_lab.models import Batch
 from vae_lab.traits import Traits
 
 Kind = Literal["binary", "unit", "real"]
@@ -118,6 +119,17 @@ class Dataset:
     def class_name(self, label: int) -> str:
         """Of the class that a label y means, by which `without` names it."""
         return str(label)
+
+    def known(self, batch: Batch) -> Batch:
+        """The examples of a batch of any split that are of no class in `without`: what is drawn as the training examples are,
+        which the test split is not as a whole."""
+        if not self.without:
+            return batch
+        classes = self.load("train").y
+        assert batch.y is not None
+        assert classes is not None
+        rows = torch.isin(batch.y, classes.unique())
+        return Batch(batch.x[rows], batch.y[rows], *(None if one is None else one[rows] for one in batch[2:]))
 
     def trains_on(self, y: Tensor, train_y: Tensor) -> Tensor:
         """Which of some labels, (n,), are of no class in `without`, (n,) bool.
