@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
-from small_kinds import KINDS, Make
+from small_kinds import KINDS, SMALL, Make
 from small_runs import Lab, Said
 from torch.distributions import Independent, Laplace
 
@@ -16,8 +16,9 @@ import vae_lab
 from vae_lab.data.linear_gaussian import LinearGaussian
 from vae_lab.evaluation.densities import Flow, GaussianMixture, LatentDensity, codes
 from vae_lab.evaluation.distances import frechet_distance
-from vae_lab.evaluation.generate import nearest
+from vae_lab.evaluation.generate import Samples, nearest
 from vae_lab.evaluation.neighbourhoods import neighbourhoods
+from vae_lab.finished import Run
 from vae_lab.uses.generation import Sample
 
 
@@ -48,7 +49,7 @@ def test_every_kind_of_model_gives_new_examples(kind: str, made: Make, lab: Lab)
     assert found.draw.shape == (count, *train.shape[1:])
     assert (found.mean is None) == (kind == "autoregressive") == (numbers["mean"] is None)
     tree = cKDTree(train.flatten(1).double().numpy())
-    distances, _ = tree.query(found.draw.flatten(1).double().numpy())
+    distances, _ = tree.query(found.draw[: len(test)].flatten(1).double().numpy())
     near = numbers["nearest_training_distance"]
     assert (near["samples"], near["samples_least"]) == pytest.approx((distances.mean(), distances.min()), abs=1e-5)
     distances, _ = tree.query(test.flatten(1).double().numpy())
@@ -76,7 +77,7 @@ def test_what_is_measured_is_what_the_functions_say(made: Make, lab: Lab) -> Non
     found, data = loaded.sample(50), loaded.dataset()
     test = next(iter(data.batches("test", 50))).x
     assert found.mean is not None
-    reference = Sample(50)._rows(data, "train")[:50]
+    reference = Sample(50)._like(data, "train")[:50]
     train = {tuple(row) for row in next(iter(data.batches("train", 200))).x.tolist()}
     assert len({tuple(row) for row in reference.tolist()} & train) == 50
     for name, x in (("draw", found.draw), ("mean", found.mean), ("test", test)):
@@ -313,6 +314,60 @@ def test_a_model_that_is_told_labels_draws_of_the_label_that_is_asked_for(lab: L
     refused = lab("probe", run)
     text = "probe: this run's model is told labels (labels=given), and this use has none to tell it"
     assert (refused.code, refused.err) == (2, f"vae-lab: {text}\n")
+
+
+@pytest.fixture
+def perfect(lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that is told labels and draws examples of the test split, of the labels that are asked for."""
+    words = ["dataset=digits", "dataset.binarization=none", "likelihood=gaussian", "labels=given", "decoder=mlp"]
+    assert lab("train", *words, *SMALL).code == 0
+    (run,) = Path("runs/solo").iterdir()
+
+    def draws(self: Run, count: int, seed: int, temperature: float, density: Any, y: torch.Tensor) -> Samples:
+        of = next(iter(self.dataset().batches("test", 10_000)))
+        rng = np.random.default_rng(0)
+        rows = [rng.choice(np.flatnonzero(np.asarray(of.y) == label)) for label in y.tolist()]
+        return Samples(torch.zeros(count, 2), None, of.x[rows])
+
+    monkeypatch.setattr(Run, "sample", draws)
+    return run
+
+
+def test_draws_of_labels_in_order_are_measured_as_a_whole(perfect: Path, lab: Lab) -> None:
+    """More draws than there are test examples, and blocks of the kernel distance: neither may be of the first labels."""
+    assert lab("sample", perfect, "count=500", "features=pixels").code == 0
+    numbers = told(perfect)
+    draw, test = numbers["draw"], numbers["test"]
+    assert numbers["measured"] == 300
+    assert draw["kernel_distance"] == pytest.approx(test["kernel_distance"], abs=5 * test["kernel_distance_error"])
+    assert draw["recall"] > 0.9
+    assert draw["frechet_distance"] < 2 * test["frechet_distance"]
+
+
+def test_draws_of_one_label_are_measured_against_that_label(perfect: Path, lab: Lab) -> None:
+    assert lab("sample", perfect, "label=3", "features=pixels").code == 0
+    numbers = told(perfect)
+    test = next(iter(vae_lab.load(perfect).dataset().batches("test", 300)))
+    assert numbers["measured"] == int(torch.as_tensor(test.y == 3).sum())
+    assert numbers["draw"]["coverage"] > 0.7
+    assert numbers["draw"]["frechet_distance"] < 2 * numbers["test"]["frechet_distance"]
+
+
+def test_classes_that_training_did_without_are_no_part_of_what_test_examples_come_to(lab: Lab, in_tmp: Path) -> None:
+    said = lab("train", *KINDS["binary"][0], "dataset.without=[4,7]")
+    run = Path(said.out.split()[-1])
+    assert lab("sample", run, "count=300").code == 0
+    data = vae_lab.load(run).dataset()
+    every = next(iter(data.batches("test", 300)))
+    assert every.y is not None
+    seen = every.x[~torch.isin(every.y, torch.tensor([4, 7]))]
+    assert told(run)["measured"] == len(seen)
+    train = next(iter(data.batches("train", 10_000))).x
+    near = told(run)["nearest_training_distance"]
+    assert near["test"] == pytest.approx(float(nearest(seen, train).distances.mean()), abs=1e-6)
+    assert lab("probe", run).code == 0
+    asked = json.loads((run / "uses" / "probe.json").read_text())["numbers"]
+    assert asked["test_examples"] == len(seen)
 
 
 def test_a_model_that_is_told_none_refuses_a_label(made: Make, lab: Lab) -> None:

@@ -3,9 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from small_kinds import MLP, Make
+import torch
+from small_kinds import KINDS, MLP, Make
 from small_runs import Lab
+
+import vae_lab
+from vae_lab.evaluation.semi_supervised import m2
+from vae_lab.uses.few_labels import SemiSupervised
 
 METHODS = ["supervised", "m1", "m1_svm", "m2", "m1_m2"]
 FEW = ["label_counts=[20]", "draws=2", "updates=5"]
@@ -65,6 +71,27 @@ def test_mistakes_cost_one_line(made: Make, lab: Lab) -> None:
 def test_data_without_labels_are_refused(made: Make, lab: Lab) -> None:
     said = lab("semi_supervised", made("vectors"))
     assert (said.code, said.err) == (2, "vae-lab: semi_supervised: this run's dataset has no labels\n")
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_m2_has_one_scale_for_all_labels_and_batches(lab: Lab) -> None:
+    """A scale that is the best one for a batch would be that of the errors at labels that are ruled out, too."""
+    words = ["dataset=digits", "dataset.binarization=none", "likelihood=gaussian_optimal", "decoder=mlp"]
+    run = vae_lab.load(lab("train", *words, *MLP).out.split()[-1])
+    task = SemiSupervised()._task(run, run.dataset(), np.arange(20), 0)
+    x = task.test[0][:6]
+    model = m2(x.shape[1], 10, task.likelihood(x.shape[1]), hidden=8, latent_dim=2).train()
+    noise = torch.randn(1, 6, model.vae.posterior.noise_dim)
+    apart = torch.cat([model.unlabelled(x[i : i + 1], noise[:, i : i + 1]) for i in range(6)])
+    assert torch.allclose(model.unlabelled(x, noise), apart, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("in_tmp")
+def test_classes_that_training_did_without_are_not_asked_for(lab: Lab) -> None:
+    run = vae_lab.load(lab("train", *KINDS["binary"][0], "dataset.without=[4]").out.split()[-1])
+    task = SemiSupervised()._task(run, run.dataset(), np.arange(20), 0)
+    assert 4 not in task.test[2]
+    assert len(task.test[0]) == len(task.test[1]) == len(task.test[2]) > 200
 
 
 @pytest.mark.usefixtures("in_tmp")

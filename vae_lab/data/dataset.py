@@ -17,6 +17,7 @@ from vae_lab.data.spec import Kind as Kind
 from vae_lab.data.spec import Spec as Spec
 from vae_lab.data.spec import SplitName as SplitName
 from vae_lab.distributions.streams import stream
+from vae_lab.models import Batch
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,17 @@ class Dataset:
     def class_name(self, label: int) -> str:
         """Of the class that a label y means, by which `without` names it."""
         return str(label)
+
+    def known(self, batch: Batch) -> Batch:
+        """The examples of a batch of any split that are of no class in `without`: what is drawn as the training examples are,
+        which the test split is not as a whole."""
+        if not self.without:
+            return batch
+        classes = self.load("train").y
+        assert batch.y is not None
+        assert classes is not None
+        rows = torch.isin(batch.y, classes.unique())
+        return Batch(batch.x[rows], batch.y[rows], *(None if one is None else one[rows] for one in batch[2:]))
 
     def trains_on(self, y: Tensor, train_y: Tensor) -> Tensor:
         """Which of some labels, (n,), are of no class in `without`, (n,) bool.

@@ -128,7 +128,8 @@ def _train(network: Network, dataset: Dataset) -> None:
 
 @torch.no_grad()
 def _accuracy(network: Network, dataset: Dataset) -> Accuracy:
-    right = torch.cat([network(batch.x).argmax(1) == batch.y for batch in dataset.batches("test", _ROWS)])
+    known = map(dataset.known, dataset.batches("test", _ROWS))
+    right = torch.cat([network(batch.x).argmax(1) == batch.y for batch in known])
     return Accuracy(float(right.double().mean()), len(right))
 
 

@@ -22,10 +22,12 @@ class Panel:
         return f"{self.use}/{number}"
 
     def alike(self, arm: Arm, number: str) -> str:
-        """What is no figure to be averaged (a text, a count) and is the same for all of an arm's runs; else nothing."""
+        """What is no figure to be averaged (a text, a count): as it is, where it is the same for all of an arm's runs."""
         said = {
             flatten(row.used[self.use]["numbers"]).get(number) for row in arm.chosen.completed if self.use in row.used
         }
+        if len(said) > 1 and any(isinstance(one, str) for one in said):
+            return "they differ"
         (only,) = said if len(said) == 1 else (None,)
         return "" if only is None or isinstance(only, float) else str(only)
 

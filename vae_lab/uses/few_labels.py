@@ -18,7 +18,7 @@ from vae_lab.distributions import stream, stream_seed
 from vae_lab.errors import RequestError
 from vae_lab.evaluation.semi_supervised import Fit, accuracy, balanced, classifier, fit_m2, fit_supervised, m2
 from vae_lab.finished import Run
-from vae_lab.models.likelihoods import SharedGaussianLikelihood
+from vae_lab.models.likelihoods import OptimalGaussianLikelihood, SharedGaussianLikelihood
 from vae_lab.settings import Count, NonNegative, Positive
 from vae_lab.uses import few_labels_chart
 from vae_lab.uses.use import Answer
@@ -145,7 +145,7 @@ class SemiSupervised:
     def _task(self, run: Run, dataset: Dataset, rows: np.ndarray, draw: int) -> Task:
         sizes, classes = dataset.spec().sizes, dataset.spec().labels
         train = dataset.batches("train", sizes["train"], seed=draw, shuffle=True)
-        test = next(iter(dataset.batches("test", sizes["test"])))
+        test = dataset.known(next(iter(dataset.batches("test", sizes["test"]))))
         assert train.y is not None
         assert test.y is not None
         assert classes is not None
@@ -170,10 +170,18 @@ class SemiSupervised:
             train.y,
             rows,
             (test.x.flatten(1), run.encode(test.x)[:, live], test.y),
-            lambda size: build(run.config["likelihood"], shape=[size]),
+            lambda size: _summed_out(build(run.config["likelihood"], shape=[size])),
             classes,
             Fit(self.updates, self.batch_size, self.lr, self.alpha, seed=stream_seed(self.seed, "fit", draw)),
         )
+
+
+def _summed_out(likelihood: nn.Module) -> nn.Module:
+    """The likelihood that M2 has for the run's: a scale that is the best one for a batch would be that of the errors at all
+    labels alike, however unlikely, and another for each batch; it is learned by gradient instead."""
+    if isinstance(likelihood, OptimalGaussianLikelihood):
+        return SharedGaussianLikelihood([1])  # of vectors, whatever their length
+    return likelihood
 
 
 def _told(errors: list[float]) -> dict[str, float | None]:

@@ -64,18 +64,21 @@ class Sample:
         made = run.sample(self.count, self.seed, self.temperature if cooled is None else 1.0, cooled, y)
         if not made.draw.isfinite().all():
             raise RequestError(f"sample: {run.path} draws what is no number: its training has diverged")
-        train, test = (self._rows(dataset, split) for split in ("train", "test"))
-        n = min(self.count, len(train), len(test))
-        reference, apart = features(train[:n]), {"draw": made.draw, "mean": made.mean, "test": test}
+        train, like, test = self._rows(dataset, "train")[0], self._like(dataset, "train"), self._like(dataset, "test")
+        n = min(self.count, len(like), len(test))
+        drawn = torch.arange(n) if y is None else _mixed(self.count, self.seed)[:n]
+        mean = None if made.mean is None else made.mean[drawn]
+        reference, apart = features(like[:n]), {"draw": made.draw[drawn], "mean": mean, "test": test[:n]}
         copied = nearest(made.draw, train)
+        near = Nearest(copied.rows[drawn], copied.distances[drawn])
         numbers = {
             "samples": self.count,
             "density": f"{self.density} ({way.note})",
             "latent_log_density": None if density is None else self._on_codes(run, dataset, density),
-            "nearest_training_distance": _told(samples=copied, test=nearest(test[: self.count], train)),
+            "nearest_training_distance": _told(samples=near, test=nearest(test[:n], train)),
             "features": features.declared,
             "measured": n,
-            **{k: None if x is None else self._apart(reference, features(x[:n])) for k, x in apart.items()},
+            **{k: None if x is None else self._apart(reference, features(x)) for k, x in apart.items()},
         }
         if made.draw.dim() != 4:
             return Answer(numbers)
@@ -133,14 +136,24 @@ class Sample:
         except ValueError as error:
             raise RequestError(f"sample.features: {error}") from error
 
-    def _rows(self, dataset: Dataset, split: str) -> Tensor:
-        """All of a split in random order: a file may be sorted."""
-        x = next(iter(dataset.batches(split, dataset.spec().sizes[split]))).x
-        return x[torch.randperm(len(x), generator=stream(self.seed, f"sample against {split}"))]
+    def _rows(self, dataset: Dataset, split: str) -> tuple[Tensor, Tensor | None]:
+        """x and labels of a split, of the classes that training has seen, in random order: a file may be sorted."""
+        x, y, *_ = dataset.known(next(iter(dataset.batches(split, dataset.spec().sizes[split]))))
+        order = torch.randperm(len(x), generator=stream(self.seed, f"sample against {split}"))
+        return x[order], None if y is None else y[order]
+
+    def _like(self, dataset: Dataset, split: str) -> Tensor:
+        """What draws are measured against: draws of one label against examples of that label."""
+        x, y = self._rows(dataset, split)
+        x = x if self.label is None or y is None else x[y == self.label]
+        if not len(x):
+            raise RequestError(f"sample: the {split} split has no example of what was trained on, or of this label")
+        return x
 
     def _on_codes(self, run: Run, dataset: Dataset, density: Distribution) -> dict[str, float]:
         """The mean log density, nats, of one draw from q(z|x) of each test example."""
-        z = codes(run.model, dataset.batches("test", _BATCH), stream_seed(self.seed, "held out"))
+        known = map(dataset.known, dataset.batches("test", _BATCH))
+        z = codes(run.model, known, stream_seed(self.seed, "held out"))
         with torch.no_grad():
             under = {"prior": run.model.prior(), self.density: density}
             return {name: float(p.log_prob(z).double().mean()) for name, p in under.items()}
@@ -154,6 +167,11 @@ class Sample:
             "kernel_distance_error": kernel and kernel.error,
             **(near._asdict() if near else dict.fromkeys(Neighbourhoods._fields)),
         }
+
+
+def _mixed(count: int, seed: int) -> Tensor:
+    """Rows of draws in random order: they are in that of their labels, and the first of them, or a block, have few."""
+    return torch.randperm(count, generator=stream(seed, "sample order"))
 
 
 def _told(**found: Nearest) -> dict[str, float]:

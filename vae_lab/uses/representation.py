@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.dataset import Dataset
-from vae_lab.data.loader import Batches
 from vae_lab.errors import RequestError
 from vae_lab.evaluation.probe import Accuracy, linear_probe, neighbours
 from vae_lab.finished import Run
+from vae_lab.models import Batch
 from vae_lab.settings import Count
 from vae_lab.uses.use import Answer
 
@@ -32,16 +32,17 @@ class Probe:
     test_count: Count = 10_000
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
-        train, test = dataset.batches("train", self.train_count), dataset.batches("test", self.test_count)
-        labels, test_labels = (
-            _labels(batches, count) for batches, count in ((train, self.train_count), (test, self.test_count))
+        train, test = (
+            dataset.known(next(iter(dataset.batches(split, count))))
+            for split, count in (("train", self.train_count), ("test", self.test_count))
         )
+        labels, test_labels = _labels(train), _labels(test)
         if len(np.unique(labels)) < 2:
             raise RequestError(
                 f"probe.train_count: {self.train_count} given; these examples have one label, and two are needed to tell apart"
             )
         numbers: dict[str, Any] = {"train_examples": len(labels), "test_examples": len(test_labels)}
-        seen = next(iter(train)).x, next(iter(test)).x
+        seen = train.x, test.x
         for name, (a, b) in {"z": tuple(map(run.encode, seen)), "x": seen}.items():
             features = _flat(a), _flat(b)
             numbers[name] = {
@@ -53,10 +54,10 @@ class Probe:
         return Answer(numbers)
 
 
-def _labels(batches: Batches, count: int) -> np.ndarray:
-    if batches.y is None:
+def _labels(batch: Batch) -> np.ndarray:
+    if batch.y is None:
         raise RequestError("probe: this run's dataset has no labels")
-    labels: np.ndarray = batches.y[:count].cpu().numpy()
+    labels: np.ndarray = batch.y.cpu().numpy()
     return labels
 
 
