@@ -66,17 +66,17 @@ class Option:
     settings: list[Setting]
 
 
-def catalog(group: str | None = None) -> list[Option]:
-    """Every option, or those of one group. Errors: `RequestError` for a group that there is not."""
+def catalog(group: str | None = None, named: Sequence[str] = ()) -> list[Option]:
+    """Every option, or those of one group; with those of further folders. Errors: `RequestError` for a group that there is not."""
     there = {*groups(), USE} - {"arm", "experiment"}
     known = list(dict.fromkeys(name for name in [*QUESTIONS, *sorted(there)] if name in there))
     if group is not None and group not in known:
         raise RequestError(f"{group}: no such group; groups: {listed(known)}{nearest(group, known)}")
-    return [option for name in known if group in (None, name) for option in _options(name)]
+    return [option for name in known if group in (None, name) for option in _options(name, named)]
 
 
-def _options(group: str) -> Iterator[Option]:
-    for directory in option_directories():
+def _options(group: str, named: Sequence[str]) -> Iterator[Option]:
+    for directory in option_directories(named):
         for file in sorted(directory.glob(f"{group}/*.yaml")):
             text = file.read_text(encoding="utf-8")
             settings = _of_preset(text) if group in PRESETS else _of_option(group, text)

@@ -135,6 +135,8 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
     """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
     settings of the model that its classes do not take."""
     file = path / CONFIG
+    if not path.exists():
+        raise RequestError(f"{path}: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them")
     if not file.exists():
         raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
     try:

@@ -34,7 +34,7 @@ MISTAKES = [
     ("ls /nowhere", "ls: /nowhere is no folder of runs"),
     ("ls a b", "ls: one folder at a time, not 2"),
     ("evaluate", "evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]"),
-    ("evaluate /nowhere", "/nowhere is no run directory: it has no config.yaml"),
+    ("evaluate /nowhere", "/nowhere: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them"),
     ("evaluate . seed", "seed: no override; write key=value, +key=value or ~key"),
     ("evaluate . seed=1,2", "seed=1,2: one value is needed here, as in key=value"),
     ("train --cfg job prior=vamp", "prior=vamp: no such option; allowed: mixture, normal"),

@@ -42,8 +42,10 @@ def test_every_use_refuses_a_run_that_is_none_unfinished_damaged_or_without_its_
         assert files(run) == before
         path.write_bytes(whole[path])
     for use in places.uses():
-        for none in ("empty", "nowhere", "x.npy"):
+        for none in ("empty", "x.npy"):
             assert lab(use, none) == Said(2, "", f"vae-lab: {none} is no run directory: it has no config.yaml\n")
+        told = "no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them"
+        assert lab(use, "nowhere") == Said(2, "", f"vae-lab: nowhere: {told}\n")
 
 
 @pytest.mark.parametrize("use", ["score data=", "score against=", "interpolate first="])

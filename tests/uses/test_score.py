@@ -195,7 +195,7 @@ def test_mistakes_cost_one_line_and_write_nothing(without: Path, lab: Lab) -> No
         (["against=small.npy"], "score.against: small.npy: x has shape (5, 7, 8): this run's examples are (n, 8, 8)"),
         (["data=colour.npy"], "score.data: colour.npy: x has shape (5, 3, 8, 8): this run's examples are (n, 8, 8)"),
         (["data=bad.npy"], "score.data: bad.npy: x has nan in row 0 (of 5 such rows): x must be finite in float32; remove or repair it"),
-        (["data=none.npy"], "score.data: none.npy is missing: save it with numpy.save, or with numpy.savez as x"),
+        (["data=none.npy"], "score.data: none.npy given; there is no such file or folder"),
         (["against=constnt"], "score.against: constnt given; must be a file that there is, or constant or shuffled (did you mean 'constant'?)"),
         (["scores=[nll,waic]"], "score.scores: waic given, which needs runs of the same data, as runs=[RUN2,RUN3]"),
         (["scores=[rate]"], "score.by: nll given; must be one of score.scores, rate"),
@@ -203,7 +203,7 @@ def test_mistakes_cost_one_line_and_write_nothing(without: Path, lab: Lab) -> No
         (["by=reget"], "score.by: 'reget' given; must be one of elbo, nll, distortion, rate, regret, waic, complexity (did you mean 'regret'?)"),
         (["false_alarms=0"], "score.false_alarms: 0 given; must be a number, above 0, below 1"),
         (["false_alarms=0.01", "count=50"], "score.false_alarms: 0.01 false alarms need 99 normal examples; 50 of validation are scored"),
-        (["runs=[nowhere]"], "nowhere is no run directory: it has no config.yaml"),
+        (["runs=[nowhere]"], "nowhere: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them"),
         ([f"runs=[{without}]"], f"score.runs: {without} is there twice; a variance is over different models"),
     ]:  # fmt: skip
         assert lab("score", without, *words) == Said(2, "", f"vae-lab: {text}\n"), words

@@ -97,7 +97,7 @@ def _used(command: str, rest: list[str], helped: bool) -> int:
     if command not in uses:
         every = [*COMMANDS, *uses]
         raise RequestError(f"{command}: no such command; there are {listed(every)}{nearest(command, every)}")
-    return explain(command) if helped else use(command, rest)
+    return explain(command, rest) if helped else use(command, rest)
 
 
 def _version() -> int:

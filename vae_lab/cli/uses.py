@@ -30,18 +30,23 @@ def known(argv: list[str]) -> dict[str, str]:
     """The uses that there are, with those of a folder of options of one's own, and what each is."""
     from vae_lab import places
 
-    if not any(word.startswith("--config-dir") for word in argv):
-        return places.uses()
-    from vae_lab import arguments, options
-
-    return places.uses(options.folders(arguments.parse(argv).config_dir))
+    return places.uses(_named(argv))
 
 
-def explain(name: str) -> int:
+def explain(name: str, argv: list[str]) -> int:
     """What a use is, and its options."""
     from vae_lab.catalog import catalog, print_catalog
     from vae_lab.places import USE
 
     print(f"vae-lab {name} RUN [option=value ...]")
-    print_catalog([option for option in catalog(USE) if option.name == name])
+    print_catalog([option for option in catalog(USE, _named(argv)) if option.name == name])
     return 0
+
+
+def _named(argv: list[str]) -> tuple[str, ...]:
+    """The folder of options of one's own, if one is given."""
+    if not any(word.startswith("--config-dir") for word in argv):
+        return ()
+    from vae_lab import arguments, options
+
+    return options.folders(arguments.parse(argv).config_dir)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from PIL import Image
@@ -179,7 +179,12 @@ def scores(
 
     Arguments:
         watched: goes through the batches, and may say how far it is.
+
+    Errors: `ValueError` for a score that there is not.
     """
+    names = list(names)
+    if unknown := [name for name in names if name not in get_args(ScoreName)]:
+        raise ValueError(f"no score {unknown[0]!r}; there are {', '.join(get_args(ScoreName))}")
     found: dict[ScoreName, list[Tensor]] = {name: [] for name in names}
     for counter, part in enumerate(watched(x.split(_BATCH))):
         seen = Seen(models, part, how, counter)

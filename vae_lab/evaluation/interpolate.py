@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -101,8 +101,10 @@ def interpolate(
         a, b: examples, (*shape). steps: points, both ends included. seed: of the draws, each with the same noise.
         iterations: of the search for a geodesic, at most.
 
-    Errors: `ValueError` for a geodesic where the decoder has no mean in closed form.
+    Errors: `ValueError` for a way that there is not, and for a geodesic where the decoder has no mean in closed form.
     """
+    if way not in get_args(Way):
+        raise ValueError(f"way={way!r} given; there are {', '.join(get_args(Way))}")
 
     def mean(z: Tensor) -> Tensor:
         x = mean_of(model.decode(z))

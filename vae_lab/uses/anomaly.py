@@ -247,6 +247,8 @@ def _read(key: str, file: str, dataset: Dataset) -> Tensor:
     if key == "against" and not path.exists():
         hint = nearest(file, MADE)
         raise RequestError(f"score.against: {file} given; must be a file that there is, or {' or '.join(MADE)}{hint}")
+    if not path.exists():
+        raise RequestError(f"score.{key}: {file} given; there is no such file or folder")
     try:
         return dataset.examples(path)
     except DataError as error:

@@ -1,6 +1,7 @@
 """A use of a finished run: what it is told, what it answers, and where that is kept."""
 
 import csv
+import inspect
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,11 @@ from vae_lab.build import build
 from vae_lab.check import check_arguments, check_targets
 from vae_lab.choices import no_such_key
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, first_line, listed, nearest
 from vae_lab.evaluation.panels import COLUMNS, panel
 from vae_lab.finished import Run, load
 from vae_lab.options import folders, option_content
-from vae_lab.places import USE
+from vae_lab.places import USE, uses
 from vae_lab.store import MISSING, USES, Damaged, read_json, replacing, to_json, write_atomically
 
 COLOURS = 128
@@ -70,6 +71,8 @@ def use(
     path, named = Path(run_dir), folders(config_dir)
     moved = {key: value for key, value in options.items() if key in ("dataset.root", "dataset.path")}
     own = {key: value for key, value in options.items() if key not in moved}
+    if name not in (known := uses(named)):
+        raise RequestError(f"{name}: no such use; there are {listed(known)}{nearest(name, known)}")
     content = option_content(USE, name, named)
     for key in own.keys() - content.keys():
         raise RequestError(no_such_key(f"{name}.{key}", f"vae-lab {name}", sorted(content.keys() - {"_target_"}), key))
@@ -83,12 +86,24 @@ def use(
     if run.model.labelled and not getattr(asked, "takes_labelled", False):
         raise RequestError(f"{name}: this run's model is told labels (labels=given), and this use has none to tell it")
     torch.set_num_threads(run.config["threads"])
+    _check_form(name, asked)
     try:
         answer = asked(run, run.dataset(moved))
     except DataError as error:  # what the data have not shown before they were read
         raise RequestError(f"{name}: {error}") from error
     told = {key: value for key, value in node.items() if key != "_target_"}
     return answer, _keep(path, name, {"use": name, "options": told, "numbers": answer.numbers}, answer)
+
+
+def _check_form(name: str, asked: Use) -> None:
+    """Refuses a class of one's own that is not called as a use is."""
+    try:
+        inspect.signature(asked).bind(None, None)
+    except (TypeError, ValueError) as error:
+        form = "__call__(self, run, dataset) that returns a vae_lab.uses.Answer"
+        raise RequestError(
+            f"{name}: {type(asked).__name__} is no use, which has {form}: {first_line(error)}"
+        ) from error
 
 
 def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[Path]:
