@@ -92,7 +92,7 @@ WRONG = [
     (["RUN", "RUN"], "reconstruct: one run at a time, not 2: vae-lab reconstruct RUN [option=value ...]"),
     (["RUN", "count=1", "count=2"], "count is there twice: count=1 and count=2"),
     (["nowhere"], "nowhere: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them"),
-    (["RUN", "cont=3"], "reconstruct.cont: no such key; reconstruct=Reconstruct has count, seed, split (did you mean 'count'?)"),
+    (["RUN", "cont=3"], "reconstruct.cont: no such key; vae-lab reconstruct has count, seed, split (did you mean 'count'?)"),
     (["RUN", "count=0"], "reconstruct.count: 0 given; must be a whole number, at least 1"),
     (["RUN", "split=tset"], "reconstruct.split: 'tset' given; must be one of train, val, test (did you mean 'test'?)"),
     (["RUN", "count=1,2"], "count=1,2: one value is needed here, as in key=value"),
