@@ -33,8 +33,9 @@ lint: setup  ## ruff: style and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
-bench: setup  ## steps per second against a bare loop, what each method's step costs, `ls` over 10,000 runs
+bench: setup  ## steps per second against a bare loop, plain Lightning and pythae, what each method's step costs, `ls` over 10,000 runs
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.against
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.index
 
