@@ -59,7 +59,7 @@ def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> d
     return ended(folder) | seen
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_every_run_ends_once_with_the_numbers_of_a_study_that_was_left_alone(
     kills: int, lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

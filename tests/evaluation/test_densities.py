@@ -143,6 +143,7 @@ def test_a_flow_finds_a_gaussian_of_odd_units_and_correlations() -> None:
     assert torch.allclose(found, expected, atol=0.12)
 
 
+@pytest.mark.slow
 def test_a_flow_is_a_density_that_bends_as_no_gaussian_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(densities, "UPDATES", 300)
     z, unseen = ring(3000, 0), ring(3000, 1)
@@ -158,6 +159,7 @@ def test_a_flow_is_a_density_that_bends_as_no_gaussian_does(monkeypatch: pytest.
     assert float(((radius > 2.5) & (radius < 4)).float().mean()) > 0.9
 
 
+@pytest.mark.slow
 def test_a_flow_may_be_of_one_dimension() -> None:
     z, unseen = hills(3000, 0), hills(3000, 1)
     p = fitted_flow(z)

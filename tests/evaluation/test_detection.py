@@ -54,6 +54,7 @@ def test_two_gaussians_have_their_closed_form() -> None:
         assert 0 < high - low < 0.05
 
 
+@pytest.mark.slow
 def test_the_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng, d, covered = np.random.default_rng(2), 1.0, 0
     for i in range(300):

@@ -104,6 +104,7 @@ def test_a_classifier_learns_what_can_be_learnt_and_is_the_same_again(monkeypatc
     assert FEATURES["classifier"](Planted(shift=3.0)).declared == clear
 
 
+@pytest.mark.slow
 def test_a_class_that_is_missing_is_farther_away_on_the_features_of_a_classifier() -> None:
     """Of the digits: half of the test examples against all of train, and those without their zeros and ones."""
     data = Digits(binarization="none")

@@ -36,7 +36,7 @@ def without(lab: Lab, in_tmp: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("against", ["constant", "shuffled"])
+@pytest.mark.parametrize("against", [pytest.param("constant", marks=pytest.mark.slow), "shuffled"])
 def test_every_kind_of_model_scores(kind: str, against: str, made: Make, lab: Lab) -> None:
     run = made(kind)
     said = lab("score", run, f"against={against}", *FEW, "false_alarms=0.3")
