@@ -7,25 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
+from benchmarks.contenders.in_turn import InTurn
 from benchmarks.overhead import parts, training_of
-from benchmarks.turns import Turns
 from vae_lab import compose
 from vae_lab.build import build
 from vae_lab.config import resolve
 from vae_lab.training.history import HistoryLogger
 
 WORDS = {"vae": [], "iwae": ["bound=iwae", "bound.samples=50"]}
-
-
-class InTurn(pl.Callback):
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.turns = Turns()
-
-    def on_train_batch_end(self, *_: object) -> None:
-        self.turns.step()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.contenders.bare import EXAMPLES, HIDDEN, LATENTS, SAMPLES, loss_of, net
-from benchmarks.turns import Turns
+from benchmarks.contenders.in_turn import InTurn
 
 
 class Plain(pl.LightningModule):
@@ -26,14 +26,6 @@ class Plain(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), 1e-3)
-
-
-class InTurn(pl.Callback):
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.turns = Turns()
-
-    def on_train_batch_end(self, *_: object) -> None:
-        self.turns.step()
 
 
 def main() -> None:
