@@ -19,6 +19,7 @@ SPREAD = {"plain": (0.9, 1.1), "sharp": (1.9, 2.3)}
 def used(run: Path, value: float | None, count: int = 500) -> None:
     (run / "uses").mkdir()
     told = {"use": "reconstruct", "options": {"count": count}, "numbers": {"blur": {"mean": value}, "nll": 3.5}}
+    told |= {"files": ["uses/reconstruct_rows.csv", "figures/reconstruct_means.png"]}
     (run / "uses" / "reconstruct.json").write_text(json.dumps(told))
     (run / "uses" / "reconstruct_rows.csv").write_text("a,b\n1,2\n")
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(run / "figures" / "reconstruct_means.png")

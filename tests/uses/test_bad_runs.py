@@ -62,7 +62,7 @@ def test_new_pictures_of_another_size_or_depth_cost_one_line(use: str, lab: Lab,
     for folder, line in [
         ("large", "large/00.png is 9x8 pixels (height x width), not 9x7: the model takes this size alone; "),
         ("deep", "deep/00.png has more than 8 bits a pixel (I;16): "),
-        ("none", {"data=": "none given; there is no such file", "first=": "none is missing"}.get(option, "none given; must be a file that there is")),
+        ("none", {"data=": "none given; must be a file or a folder that there is", "first=": "none is missing"}.get(option, "none given; must be a file or a folder that there is")),
     ]:  # fmt: skip
         said = lab(name, run, f"{option}{folder}")
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)

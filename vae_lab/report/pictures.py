@@ -13,17 +13,28 @@ PICTURES = {
 LARGEST, LARGEST_CHART, ALL = 70_000, 200_000, 2_500_000  # bytes of a picture, of a chart, and of a page's together
 
 
+class Room:
+    """How many bytes of pictures the page still takes."""
+
+    def __init__(self, left: int = ALL) -> None:
+        self.left = left
+
+    def takes(self, images: dict[str, bytes]) -> bool:
+        size = sum(map(len, images.values()))
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
 def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str]]]:
     """For each arm its first completed run and that run's pictures as data addresses, while there is room."""
-    found, left = [], ALL
+    found, room = [], Room()
     for arm in arms:
         row = next(iter(arm.chosen.completed), None)
         images = {name: image for name in PICTURES if row and (image := image_of(row, name))}
-        size = sum(map(len, images.values()))
-        if size > left:
-            images, size = {}, 0
-        left -= size
-        found.append((arm, row, {name: address(image) for name, image in images.items()}))
+        taken = images if room.takes(images) else {}
+        found.append((arm, row, {name: address(image) for name, image in taken.items()}))
     return found
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vae_lab.report.cells import Arm, Row
-from vae_lab.report.pictures import ALL, LARGEST_CHART, address, image_of
+from vae_lab.report.pictures import LARGEST_CHART, Room, address, image_of
 from vae_lab.settings import flatten
 
 
@@ -35,22 +36,8 @@ class Panel:
 def panels(arms: Sequence[Arm]) -> list[Panel]:
     """A panel for each use that a completed run of a chosen setting was put to, in the order of their names."""
     names = sorted({use for arm in arms for row in arm.chosen.completed for use in row.used})
-    room = Room(ALL)
+    room = Room()
     return [_panel(use, arms, room) for use in names]
-
-
-class Room:
-    """How many bytes of pictures the page still takes."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def takes(self, images: dict[str, bytes]) -> bool:
-        size = sum(map(len, images.values()))
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
 
 
 def _panel(use: str, arms: Sequence[Arm], room: Room) -> Panel:
@@ -68,9 +55,7 @@ def _panel(use: str, arms: Sequence[Arm], room: Room) -> Panel:
 def _pictures(use: str, arms: Sequence[Arm], room: Room) -> Iterator[tuple[Arm, Row, dict[str, str]]]:
     for arm in arms:
         row = next(row for row in arm.chosen.completed if use in row.used)
-        files = sorted((row.run.path / "figures").glob(f"{use}_*.png"))
-        images = {
-            file.stem[len(use) + 1 :]: image for file in files if (image := image_of(row, file.stem, LARGEST_CHART))
-        }
+        names = [Path(str(file)).stem for file in row.used[use].get("files") or [] if str(file).endswith(".png")]
+        images = {name[len(use) + 1 :]: image for name in names if (image := image_of(row, name, LARGEST_CHART))}
         if images and room.takes(images):
             yield arm, row, {name: address(image) for name, image in images.items()}

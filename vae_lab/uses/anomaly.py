@@ -244,11 +244,9 @@ def _first(dataset: Dataset, split: str, classes: Tensor | None, count: int) -> 
 
 def _read(key: str, file: str, dataset: Dataset) -> Tensor:
     path = Path(file).expanduser()
-    if key == "against" and not path.exists():
-        hint = nearest(file, MADE)
-        raise RequestError(f"score.against: {file} given; must be a file that there is, or {' or '.join(MADE)}{hint}")
     if not path.exists():
-        raise RequestError(f"score.{key}: {file} given; there is no such file or folder")
+        made = f", or {' or '.join(MADE)}{nearest(file, MADE)}" if key == "against" else ""
+        raise RequestError(f"score.{key}: {file} given; must be a file or a folder that there is{made}")
     try:
         return dataset.examples(path)
     except DataError as error:
