@@ -52,7 +52,7 @@ def trained(
         adam.zero_grad()
         terms = model.terms(batch, noise)
         objective(terms, objective.coefficients(t)).backward()
-        objective.observe(terms)
+        objective.observe(terms.distortion, terms.rate)
         adam.step()
     return measure(model, x)
 

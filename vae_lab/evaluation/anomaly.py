@@ -142,7 +142,7 @@ def refined(model: VAE, x: Tensor, steps: int, rate: float, generator: torch.Gen
     """The best q for each of x, by Adam on its raw parameters from those that the encoder says, at a step size that falls
     from `rate` to zero. Each gradient is of a draw and its mirror image, whose errors cancel to the first order; Adam forgets
     the large gradients of a poor beginning within ten steps (with its usual 0.999 they would shrink all hundred)."""
-    raw = model.encoder(x).detach().requires_grad_()
+    raw = model.raw(x).detach().requires_grad_()
     adam = torch.optim.Adam([raw], lr=rate, betas=(0.9, 0.9))
     for step in range(steps):
         adam.param_groups[0]["lr"] = rate * (1 - step / steps)

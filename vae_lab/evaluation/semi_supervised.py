@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from vae_lab.models.labels import Labelled, LabelledDecoder
 from vae_lab.models.parametrizations import Plain
 from vae_lab.models.posteriors import DiagonalPosterior
 from vae_lab.models.priors import StandardNormalPrior
+from vae_lab.subnormals import subnormals_as_zero
 
 WIDTH, LATENTS = 500, 50  # of one hidden layer, and of z: those of the paper
 
@@ -118,17 +118,6 @@ class Fit:
     alpha: float = 0.1
     seed: int = 0
     watched: Callable[[Sequence[int]], Iterable[int]] = iter
-
-
-@contextmanager
-def subnormals_as_zero() -> Iterator[None]:
-    """Numbers under 1e-38 are zero. Where q(y|x) is nearly sure the gradients of the other labels are as small, and over
-    each of them a processor takes many times as long: two to four times for a whole update of M2, after a thousand."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)  # torch's own start
 
 
 def fit_supervised(

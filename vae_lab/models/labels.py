@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
-from torch.nn.functional import one_hot
 
 from vae_lab.distributions import diagonal
 from vae_lab.traits import Traits
@@ -50,7 +49,10 @@ class LabelledDecoder(Labelled):
         self.net, self.classes = build(latent_dim=latent_dim + classes), classes
 
     def forward(self, z: Tensor, likelihood: nn.Module, y: Tensor) -> Distribution:
-        label = one_hot(y, self.classes).to(z).expand(*z.shape[:-1], -1)
+        rows = torch.eye(
+            self.classes, dtype=z.dtype, device=z.device
+        )  # `one_hot` would look at y, and the host would wait
+        label = rows[y].expand(*z.shape[:-1], -1)
         return self.net(torch.cat([z, label], -1), likelihood)
 
 

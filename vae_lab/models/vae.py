@@ -42,7 +42,12 @@ class Autoencoding:
 
     def amortized(self, x: Tensor) -> Distribution:
         """q(z|x) as the encoder alone has it."""
-        return self.posterior(self.encoder(x), self.parametrization)
+        return self.posterior(self.raw(x), self.parametrization)
+
+    def raw(self, x: Tensor) -> Tensor:
+        """The raw parameters of q that the encoder gives, (B, outputs), in the precision of x: where networks alone are in a
+        lower one (bf16-mixed), q and everything that follows from it are not."""
+        return self.encoder(x).to(x.dtype)
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x|z), batch z.shape[:-1], event `shape`."""
