@@ -105,6 +105,8 @@ REFUSED = {
     "E07, a fitted scale": "likelihood=gaussian_optimal dataset.binarization=none trainer.accumulate_grad_batches=2",
     "wide_gradients": "bound=dreg trainer.precision=16-mixed",
     "wide_moments": "regularizer=factor trainer.precision=16-true",
+    "unrecorded_step": "regularizer=mmd compile=true",
+    "unrecorded_step, several processes": "trainer=ddp compile=true",
     "E10": "regularizer=mmd regularizer.mmd.alpha=0.5 regularizer.mmd.scale=0.1",
     "E11": "bound=dreg regularizer=mmd",
     "E14": "parametrization=delta prior=mixture",

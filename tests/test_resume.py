@@ -91,6 +91,19 @@ def test_kills_change_nothing_and_cost_at_most_one_interval_each(uncut: Path, tm
 
 
 @pytest.mark.slow
+def test_a_compiled_run_that_is_killed_is_the_same_too(tmp_path: Path) -> None:
+    """Compiled anew by another process."""
+    words = [*SMALL, "compile=true"]
+    finish(start(tmp_path / "uncut", *words))
+    kill_at(start(tmp_path / "cut", *words), tmp_path / "cut", 70)
+    finish(start(tmp_path / "cut", *words))
+    expected, got = result(tmp_path / "uncut"), result(tmp_path / "cut")
+    assert (got["metrics"], got["timing"]["attempts"]) == (expected["metrics"], 2)
+    (a,), (b,) = (tmp_path.glob(f"{name}/runs/*/*/metrics.csv") for name in ("uncut", "cut"))
+    assert a.read_text() == b.read_text()
+
+
+@pytest.mark.slow
 def test_asking_again_runs_nothing(uncut: Path) -> None:
     before = result(uncut)
     finish(start(uncut, *SMALL))

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shutil
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -110,7 +111,10 @@ def check_top_level(settings: Mapping[str, Any]) -> None:
         if name not in reported():
             allowed_here = f"a figure of docs/metrics.md, or a list of them{nearest(str(name), reported())}"
             raise RequestError(f"optimized_metric: {name!r} given; must be {allowed_here}")
-    validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
+    given = {
+        key: settings.get(key) for key, field in TopLevel.model_fields.items() if field.is_required() or key in settings
+    }
+    validate("", TopLevel, given)
 
 
 Reported: Any = typing.Literal[tuple(reported())]
@@ -133,6 +137,7 @@ class TopLevel(BaseModel):
     latent_dim: Count
     batch_size: Count
     threads: Count
+    compile: bool = False  # a run of before there was such a key has none
     init_from: str | None
     rerun: bool
     fail_fast: bool
@@ -183,6 +188,9 @@ def check_machine(settings: Node) -> None:
     devices = settings["trainer"].get("devices", 1)
     if device_of(wanted).type == "cuda" and processes_of(devices) > torch.cuda.device_count():
         raise RequestError(f"trainer.devices: {devices} given; this machine has {torch.cuda.device_count()} GPUs")
+    compiler = os.environ.get("CXX", "g++")
+    if settings.get("compile") and device_of(wanted).type == "cpu" and shutil.which(compiler) is None:
+        raise RequestError(f"compile: true given; it needs a C++ compiler, and there is no {compiler} here")
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:

@@ -41,7 +41,10 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     found.append((f"batch_size={settings['batch_size']}", several if settings["batch_size"] > 1 else alone))
     devices = settings["trainer"].get("devices", 1)
     undivided = Traits(provides=frozenset({"undivided_decoder"}))
-    divided = Traits(forbids={"undivided_decoder": "each process decodes only its part of a batch"})
+    divided = Traits(
+        needs={"unrecorded_step": "its processes talk to each other within a step"},
+        forbids={"undivided_decoder": "each process decodes only its part of a batch"},
+    )
     found.append((f"trainer.devices={devices}", undivided if processes_of(devices) == 1 else divided))
     precision = settings["trainer"].get("precision", "32-true")
     lost = (
@@ -49,7 +52,11 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     )
     lost |= {"wide_moments": "its squared gradients underflow in float16"} if precision == "16-true" else {}
     kept = frozenset({"wide_gradients", "wide_moments"}) - lost.keys()
-    found.append((f"trainer.precision={precision}", Traits(provides=kept, forbids=lost)))
+    scaled = {"unrecorded_step": "its loss is scaled from outside"} if precision == "16-mixed" else {}
+    found.append((f"trainer.precision={precision}", Traits(provides=kept, needs=scaled, forbids=lost)))
+    plain = Traits(provides=frozenset({"unrecorded_step"}))
+    recorded = Traits(forbids={"unrecorded_step": "a step is recorded once, and is ever after the same operations"})
+    found.append(("compile=true", recorded) if settings.get("compile") else ("compile=false", plain))
     return found
 
 

@@ -22,6 +22,7 @@ from vae_lab.ranks import together
 from vae_lab.request import Request, Say
 from vae_lab.scoring import load_weights
 from vae_lab.store import HISTORY, LAST
+from vae_lab.subnormals import subnormals_as_zero
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
@@ -65,6 +66,7 @@ def prepared(asked: Request, resume: bool, ledger: Ledger | None = None, process
     return module
 
 
+@subnormals_as_zero()
 def lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
     trainer.precision_plugin.convert_module(module)  # now: weights that are restored first would be rounded
     data = functools.partial(asked.dataset.batches, device=trainer.strategy.root_device)
@@ -99,6 +101,7 @@ def make_module(asked: Request, ledger: Ledger | None = None, processes: Alone =
         corruption=build(settings["corruption"]),
         information=lambda model, batches: information(model, batches).plug_in,
         processes=processes,
+        compiled=settings.get("compile", False),
     )
 
 
@@ -118,7 +121,8 @@ def built(asked: Request) -> Request:
     late = [f"the weight of the rate settles at update {weights}, and the run ends at {updates}"] * (weights > updates)
     late += [f"the last stage begins at update {stages}, and the run ends at {updates}"] * (stages >= updates)
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters)
+    work = float(updates) * module.objective.samples * parameters
+    return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters, work=work)
 
 
 def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int = 0) -> pl.Trainer:

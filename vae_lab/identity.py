@@ -21,7 +21,7 @@ NUMERICS = 2
 """Raised when a default or a random stream changes, so that numbers made before and after are never taken for the same."""
 
 TOP_LEVEL: dict[str, Any] = {
-    "seed": 0, "latent_dim": 16, "batch_size": 128, "threads": 1, "init_from": None, "regularizer": {},
+    "seed": 0, "latent_dim": 16, "batch_size": 128, "threads": 1, "compile": False, "init_from": None, "regularizer": {},
 }  # fmt: skip
 """The defaults of the settings outside any class. A setting added here later, at its default, renames no run."""
 

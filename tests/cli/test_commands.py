@@ -237,3 +237,13 @@ def test_a_failed_run_has_one_line_and_no_traceback(in_tmp: Path) -> None:
     assert result["status"] == "failed"
     log = next(in_tmp.glob("runs/solo/*/run.log")).read_text()
     assert "Traceback" in log
+
+
+def test_a_run_of_before_there_was_compile_is_evaluated_again(lab: Lab, in_tmp: Path) -> None:
+    assert lab("train", *TINY).code == 0
+    (run,) = Path("runs/solo").iterdir()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["compile"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    said = lab("evaluate", str(run), "evaluation.nll_samples=5")
+    assert (said.code, said.err) == (0, "")

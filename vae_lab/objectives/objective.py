@@ -69,8 +69,8 @@ class Objective(nn.Module):
         regularizer lists them, with their settings, in `parameter_groups`."""
         return [group for part in self.regularizers for group in getattr(part, "parameter_groups", list)()]
 
-    @torch.no_grad()
-    def observe(self, terms: Terms) -> None:
-        """Lets a controller learn from a step, after it."""
+    def observe(self, distortion: Tensor, rate: Tensor) -> None:
+        """Lets a controller learn from a step, after it, by the distortion and the rate of its examples."""
         if not isinstance(self.beta, Schedule):
-            self.beta.observe(terms.distortion.mean(), terms.rate.mean())
+            with torch.no_grad():
+                self.beta.observe(distortion.mean(), rate.mean())

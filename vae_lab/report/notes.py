@@ -8,7 +8,7 @@ from vae_lab.report.statistics import RISE
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
-MACHINE = ("device", "precision", "threads")
+MACHINE = ("device", "precision", "threads", "compile")
 ERRORS = 3  # standard errors by which a Monte Carlo bound may cross the other
 
 

@@ -172,6 +172,7 @@ class SemiAmortized(Amortized):
             "free_parameters_of_q": "each example's location and scale are descended on by themselves",
             "whole_batch": _WHOLE,
             "undivided_decoder": "it descends on q through the decoder inside every step",
+            "unrecorded_step": "it draws random numbers of its own within a step",
         }
     )
 
@@ -189,7 +190,7 @@ class SemiAmortized(Amortized):
     def forward(self, model: Autoencoding, x: Tensor) -> Distribution:
         through = torch.is_grad_enabled()
         with torch.enable_grad():
-            raw = self.refined(model, x, model.encoder(x), through)
+            raw = self.refined(model, x, model.raw(x), through)
         return model.posterior(raw if through else raw.detach(), model.parametrization)
 
     def refined(self, model: Autoencoding, x: Tensor, raw: Tensor, through: bool) -> Tensor:

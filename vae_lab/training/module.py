@@ -13,14 +13,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from vae_lab.distributions import stream_seed
-from vae_lab.models import VAE, Batch, Terms
+from vae_lab.models import VAE, Batch
 from vae_lab.objectives import Objective
 from vae_lab.objectives.objective import Coefficients
 from vae_lab.training.corruption import Clean
 from vae_lab.training.held_out import batch_loss, weighted_mean
 from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
+from vae_lab.training.loop import stepper
 from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.step import CompiledStep, Found, Given, Step
 from vae_lab.training.window import Window
 
 Scheduler = LRScheduler | ReduceLROnPlateau
@@ -58,6 +60,7 @@ class Training(pl.LightningModule):
         gradient_clip_val: the largest norm of a gradient, or None; accumulate: batches an update. Both are Lightning's
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
             Lightning adds to a small model's step, and is what several optimisers and inner loops need.
+        compiled: whether the step is one compiled graph.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Training(pl.LightningModule):
         corruption: nn.Module | None = None,
         information: Callable[[VAE, Iterable[Batch]], float] | None = None,
         processes: Alone = ALONE,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
+        self._make_step = CompiledStep if compiled else Step
         self.model, self.objective = model, objective
         self.corruption = corruption or Clean()
         self.updates, self.batches, self._shares = 0, 0, 1
@@ -119,32 +124,29 @@ class Training(pl.LightningModule):
 
     def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
         """One batch of descent on the objective by everything but `frozen`: an inference's usual step."""
-        terms, loss = self._differentiate(batch, "posterior", self.batches, frozen)
+        found = self._differentiate(batch, "posterior", self.batches, frozen)
         self.batches += 1
-        self._window.note(loss, terms)
+        self._window.note(*found)
         if self.inference.rate_weight(self.updates) == 1:  # a controller learns nothing of a stage that leaves it out
-            self.objective.observe(terms)
+            self.objective.observe(found.distortion, found.rate)
         if self._ends_update:
             self._update()
 
     def inner_step(self, counter: int, frozen: Iterable[nn.Parameter]) -> float:
         """A step between two updates on a batch of its own, number `counter`, by everything but `frozen`; its loss. No
         update is counted."""
-        _, loss = self._differentiate(self._fresh(counter), "inner posterior", counter, frozen)
-        self._step(self._optimizer.optimizer)
-        return float(loss)
+        found = self._differentiate(self._fresh(counter), "inner posterior", counter, frozen)
+        self._step(self._optimizer.optimizer.step)
+        return float(found.loss)
 
-    def _differentiate(
-        self, batch: Batch, purpose: str, counter: int, frozen: Iterable[nn.Parameter]
-    ) -> tuple[Terms, Tensor]:
-        """The terms and the loss of a batch, whose gradient goes to everything but `frozen`."""
-        terms = self.terms(batch, self._noise_stream(purpose, counter))
-        loss = self.objective(terms, self.coefficients(self.updates))
-        self._note_whether_finite(loss.detach())
-        self._backward(loss / self._shares if self._shares > 1 else loss)
+    def _differentiate(self, batch: Batch, purpose: str, counter: int, frozen: Iterable[nn.Parameter]) -> Found:
+        """The loss of a batch, whose gradient goes to everything but `frozen`."""
+        given = self.given(batch, self._noise_stream(purpose, counter))
+        found = self._taken.differentiate(given, self._backward, self._shares)
+        self._note_whether_finite(found.loss)
         for parameter in frozen:
             parameter.grad = None
-        return terms, loss.detach()
+        return found
 
     def _fresh(self, counter: int) -> Batch:
         """Batch `counter` of a pass over the training data beside the run's own."""
@@ -167,10 +169,10 @@ class Training(pl.LightningModule):
         batches = map(self._in_precision, cast(Iterable[Batch], self.trainer.val_dataloaders))
         return self._processes.first(lambda: self._information(self.model, batches))
 
-    def terms(self, batch: Batch, generator: torch.Generator) -> Terms:
-        """What the objective sees of a batch: q is of the corrupted x, p(x|z) is asked about x itself."""
+    def given(self, batch: Batch, generator: torch.Generator) -> Given:
+        """What a step of training is a function of."""
         noise = self.model.noise(len(batch.x), self.objective.samples, generator)
-        return self.model.terms(batch, noise, self.model.given(batch.y).encode(self.corruption(batch.x)))
+        return Given(batch.x, batch.y, self.corruption(batch.x), noise, self.coefficients(self.updates))
 
     def coefficients(self, t: int) -> Coefficients:
         """The objective's coefficients at update t, as far as the inference lets the rate count."""
@@ -192,7 +194,7 @@ class Training(pl.LightningModule):
             self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
 
     def _update(self) -> None:
-        self._step(self._optimizer)
+        self._step(self._counted_step)
         self.updates += 1
         if self._ledger is not None:
             self._ledger.count_update()
@@ -201,15 +203,15 @@ class Training(pl.LightningModule):
         if self.updates % self._log_every == 0:  # here, before any callback saves a checkpoint
             self._log_window()
 
-    def _step(self, optimizer: Any) -> None:
-        """One step of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
+    def _step(self, step: Callable[[], Any]) -> None:
+        """One `step` of the optimiser, which leaves everything as it is where a loss was not finite: a fused one is told
         so on the device (the mechanism that loss scaling uses), and a step without gradients does nothing."""
         self._processes.average(self._trained)
         self._clip()
         self._stop_what_is_not_finite()
         for own in self._own:
             self._step_beside(own)
-        optimizer.step()
+        step()
         self._clear_gradients()
         self._bad = None
 
@@ -319,6 +321,8 @@ class Training(pl.LightningModule):
         self._clipped = [p for group in self._optimizer.optimizer.param_groups for p in group["params"]]
         self._scheduler = self.lr_schedulers()
         self._trained = list(self.parameters())
+        self._counted_step = stepper(self.trainer, self._optimizer)
+        self._taken = self._make_step(self.model, self.objective)
         self._on_host = self.device.type == "cpu"
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
         self._in_precision = getattr(self.trainer.precision_plugin, "convert_input", lambda batch: batch)

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.settings import Count, NonNegativeInt, Positive
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO
+from vae_lab.training.loop import with_own_loop
 
 Steps = Annotated[int, Ge(1)]
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
@@ -61,7 +62,7 @@ def trainer(
     """
     if max_epochs is None:
         max_epochs = 20 if max_steps is None else -1
-    return pl.Trainer(
+    made = pl.Trainer(
         accelerator=device_of(accelerator).type,
         devices=devices,
         precision=precision,
@@ -78,6 +79,7 @@ def trainer(
         plugins=[CheckedCheckpointIO(), LightningEnvironment()],  # in a SLURM job too, a run is no task of several
         **lightning,
     )
+    return with_own_loop(made)
 
 
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from vae_lab.models import Terms
-
 PATIENCE = 50
 """So many batches in a row with a loss that is not finite end a run (looked at when something is logged)."""
 
@@ -24,9 +22,9 @@ class Window:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def note(self, loss: Tensor, terms: Terms) -> None:
-        """Adds a batch."""
-        self._batches.append((loss.detach(), terms.rate.detach(), terms.distortion.detach()))
+    def note(self, loss: Tensor, rate: Tensor, distortion: Tensor) -> None:
+        """Adds a batch: its loss, (), and the rate and the distortion of its examples, detached."""
+        self._batches.append((loss, rate, distortion))
 
     def means(self) -> Tensor:
         """The mean loss, rate and distortion of each batch, (n, 3): what a checkpoint keeps."""

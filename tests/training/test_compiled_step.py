@@ -1,0 +1,126 @@
+"""compile=true takes the steps that compile=false takes, or says that it cannot."""
+
+import itertools
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from small_combinations import ALWAYS, Steps
+from torch import Tensor
+
+from vae_lab.config import composer
+from vae_lab.errors import RequestError
+from vae_lab.models import Batch
+from vae_lab.request import request
+from vae_lab.training import step
+
+UPDATES = 4
+EXTRA = [  # what the fixed list has not, or only beside what is refused
+    "parametrization=du",
+    "dataset.binarization=none likelihood=gaussian_optimal",
+    "trainer.accumulate_grad_batches=2",
+    "trainer.gradient_clip_val=1.0 bound=iwae bound.samples=3",
+    "labels=given",
+    "prior=mixture beta=linear beta.warmup=4",
+]
+DRAWING = ("mmd", "factor", "semi_amortized")  # they are refused: see test_combinations
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Any]:
+    with composer() as compose:
+        yield compose
+
+
+def _doubled(batch: Batch) -> Batch:
+    return batch._replace(x=batch.x.double())
+
+
+def trained(compose: Any, words: list[str]) -> dict[str, Tensor]:
+    """All parameters and buffers after a few updates in float64, where nothing but a mistake is seen."""
+    """All parameters and buffers after a few updates in float64, where nothing but a mistake is seen."""
+    steps = Steps(request(compose(words)))
+    module: Any = steps.module.double().train()
+    module._in_precision = _doubled
+    for number, batch in enumerate(islice(steps._endless(), UPDATES)):
+        module.training_step(_doubled(batch), number)
+    return {name: value.clone() for name, value in steps.module.state_dict().items()}
+
+
+def assert_the_same(compose: Any, words: list[str], rtol: float) -> None:
+    plain, compiled = (trained(compose, [*words, f"compile={word}"]) for word in ("false", "true"))
+    for name, value in plain.items():
+        a, b = value.double(), compiled[name].double()
+        assert torch.equal(a, b) or float((a - b).norm()) <= rtol * float(a.norm()), name
+
+
+def _compositions() -> list[Any]:
+    words = [" ".join(words) for words in ALWAYS if not any(part in " ".join(words) for part in DRAWING)]
+    words += [f"{' '.join(ALWAYS[0][:4])} {words}" for words in EXTRA]
+    return [
+        pytest.param(one.split(), marks=() if number % 6 == 0 else (pytest.mark.slow,), id=" ".join(one.split()[4:]))
+        for number, one in enumerate(words)
+    ]
+
+
+@pytest.mark.parametrize("words", _compositions())
+def test_the_recorded_step_is_the_plain_one(words: list[str], compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph as it was recorded, run operation by operation."""
+    monkeypatch.setattr(torch, "compile", lambda recorded, **_: recorded)
+    assert_the_same(compose, words, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([*ALWAYS[0][:4], *words.split()], id=words, marks=() if number == 0 else (pytest.mark.slow,))
+        for number, words in enumerate(
+            (
+                "parametrization=du",
+                "decoder=conv encoder=conv",
+                "decoder=pixelcnn bound=iwae",
+                "bound=dreg",
+                "dataset.binarization=none likelihood=gaussian_optimal",
+            )
+        )
+    ],
+)
+def test_the_compiled_step_is_the_plain_one(words: list[str], compose: Any) -> None:
+    """By Inductor, whose sums have another order; what is drawn (the dropout of `du`) is the same."""
+    assert_the_same(compose, words, rtol=1e-9)
+
+
+def test_what_changes_in_hiding_is_found_out(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that counts its own calls would be recorded with the first count."""
+    monkeypatch.setattr(torch, "compile", lambda recorded, **_: recorded)
+    steps = Steps(request(compose([*ALWAYS[0][:4], "compile=true"])))
+    plain, calls = steps.module.objective.forward, itertools.count(1)
+    monkeypatch.setattr(steps.module.objective, "forward", lambda *given: plain(*given) * next(calls))
+    with pytest.raises(RuntimeError, match=r"compile=true: the loss of the compiled step is not that of the plain one"):
+        steps.take(2)
+
+
+def test_what_cannot_be_recorded_is_one_line(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(request(compose([*ALWAYS[0][:4], "compile=true"])))
+    plain = steps.module.objective.forward
+    monkeypatch.setattr(steps.module.objective, "forward", lambda *given: plain(*given) * float(plain(*given)))
+    with pytest.raises(RuntimeError, match=r"^compile=true: .*; use compile=false$"):
+        steps.take(1)
+
+
+def test_runs_of_one_process_share_what_was_compiled(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another seed and another weight of the rate; not of another width."""
+    made: list[object] = []
+    monkeypatch.setattr(step, "_compiled", {})
+    monkeypatch.setattr(torch, "compile", lambda recorded, **_: made.append(recorded) or recorded)
+    for words, expected in (("seed=0", 1), ("seed=1 beta.value=4", 1), ("decoder.hidden=[20]", 2)):
+        Steps(request(compose([*ALWAYS[0][:4], *words.split(), "compile=true"]))).take(2)
+        assert len(made) == expected
+
+
+def test_a_machine_without_a_compiler_is_told_before_training(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RequestError, match=r"^compile: true given; it needs a C\+\+ compiler, and there is no no-such"):
+        request(compose(["compile=true"]))
