@@ -70,13 +70,15 @@ def _written(file: Path) -> int | None:
 
 
 def to_do(tasks: Sequence[Task], retry_failed: bool) -> list[Task]:
-    """Every run that a launch has to make, once. A run that failed is left alone unless it is to be tried again."""
+    """Every run that a launch has to make, once: the longest first, so that none of them begins when the others have ended,
+    and else in their own order. A run that failed is left alone unless it is to be tried again."""
     once = {task.path: task for task in tasks}.values()
-    return [
+    left = [
         task
         for task in once
         if not is_done(task.request) and (retry_failed or task.request.directory.state() != "failed")
     ]
+    return sorted(left, key=lambda task: -task.request.work)
 
 
 _tasks: list[Task] = []

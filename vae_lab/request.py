@@ -36,6 +36,7 @@ class Request:
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
     parameters: int = 0  # of the model, once it was built
+    work: float = 0.0  # of its training, to compare runs by: updates times draws of z times parameters
     callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property
@@ -74,7 +75,8 @@ def _known(dataset: Dataset) -> dict[str, Any]:
 
 
 class Requests:
-    """The requests of many configs, of which those that differ in the seed alone are checked once.
+    """The requests of many configs, of which those that differ in the seed alone are checked once, and those of the same data
+    share them in memory.
 
     Arguments:
         named: folders of options that the person named.
@@ -83,6 +85,7 @@ class Requests:
 
     def __init__(self, named: tuple[str, ...] = (), then: Callable[[Request], Request] = lambda asked: asked) -> None:
         self._named, self._then, self._known = named, then, dict[str, Request]()
+        self._data: dict[str, Dataset] = {}
 
     def __call__(self, cfg: DictConfig) -> Request:
         """Errors: `RequestError` if the config makes no sense."""
@@ -91,8 +94,14 @@ class Requests:
         known = self._known.get(key)
         if known is not None and known.dataset.fingerprint() == known.settings["spec"]["fingerprint"]:
             return reseeded(known, settings)
-        self._known[key] = self._then(request(cfg, self._named))
+        asked = request(cfg, self._named)
+        self._known[key] = self._then(replace(asked, dataset=self._shared(asked)))
         return self._known[key]
+
+    def _shared(self, asked: Request) -> Dataset:
+        """The dataset of a request, or the same one of a request before it, which may have its data in memory."""
+        key = json.dumps([asked.settings["dataset"], asked.settings["spec"]], default=str)
+        return self._data.setdefault(key, asked.dataset)
 
 
 def reseeded(asked: Request, settings: dict[str, Any]) -> Request:
