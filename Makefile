@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-all lint types bench clean
+.PHONY: help setup demo test test-all lint types bench bench-gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,11 +33,17 @@ lint: setup  ## ruff: style and format
 types: setup  ## mypy
 	$(BIN)/mypy
 
-bench: setup  ## steps per second against a bare loop, plain Lightning and pythae, what each method's step costs, `ls` over 10,000 runs
-	$(BIN)/python -m benchmarks.overhead
+bench: setup  ## how fast: beside pythae, plain Lightning and the floor; a study, start-up, growth, methods, `ls` (long)
 	$(BIN)/python -m benchmarks.against
+	$(BIN)/python -m benchmarks.study
+	$(BIN)/python -m benchmarks.study --model conv
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.index
+
+bench-gpu: setup  ## on a GPU, in ten minutes: does all of it work there, is it right, how fast is it
+	$(BIN)/python -m benchmarks.gpu
 
 clean:  ## removes .venv and caches; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info

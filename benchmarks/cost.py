@@ -11,9 +11,7 @@ the update, so a bound of more draws costs less than it demands.
 """
 
 import argparse
-import json
 import logging
-import platform
 import statistics
 import tempfile
 import warnings
@@ -23,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.overhead import BLOCK, InTurn, bare_loop, parts, training_of
+from benchmarks.loops import BLOCK, InTurn, bare_loop, parts, training_of
+from benchmarks.records import keep
 from vae_lab import compose
 from vae_lab.build import build
 from vae_lab.config import resolve
@@ -87,7 +86,7 @@ def main() -> None:
     print(f"{'method':28}{'draws':>6}{'demanded':>10}{'measured':>10}")
     for row in rows:
         print(f"{row['method']:28}{row['draws']:6}{row['demanded']:10.2f}{row['measured']:10.2f}")
-    _write({"how": HOW, "rounds": options.rounds, "steps": options.steps, "rows": rows})
+    keep("cost", how=HOW, rounds=options.rounds, steps=options.steps, rows=rows)
 
 
 def _columns(chosen: list[tuple[str, str]], measured: list[list[dict[str, float]]]) -> Any:
@@ -104,14 +103,6 @@ def _row(method: tuple[str, str], elbo: list[dict[str, float]], own: list[dict[s
         "measured": statistics.median(ratios),
         "rounds": ratios,
     }
-
-
-def _write(results: dict[str, Any]) -> None:
-    facts = {"machine": platform.machine(), "processor": platform.processor(), "torch": torch.__version__, "threads": 1}
-    target = Path(__file__).parent / "results" / "cost.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"facts": facts, **results}, indent=2))
-    print(target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target)
 
 
 if __name__ == "__main__":

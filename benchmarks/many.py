@@ -6,13 +6,13 @@ workers at a fifth of the runs and at the end. Writes `benchmarks/results/many.j
 """
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.records import keep
 
 TRIVIAL = ["dataset=linear_gaussian", "likelihood=gaussian", "encoder=linear", "decoder=linear", "latent_dim=2"]
 TRIVIAL += ["trainer.max_steps=20", "evaluation.nll_samples=10", "study.name=many"]
@@ -67,7 +67,6 @@ def main() -> None:
     warm = [at for at in seen if at[1] >= runs / 5]
     rate = (warm[-1][1] - warm[0][1]) / (warm[-1][0] - warm[0][0])
     facts = {
-        "machine": platform.processor() or platform.machine(),
         "runs": runs,
         "seconds": seconds,
         "runs_per_second": runs / seconds,
@@ -78,8 +77,7 @@ def main() -> None:
         ],
     }
     print("\n".join(f"{name:24} {value}" for name, value in facts.items()))
-    results = Path(__file__).parent / "results"
-    (results / "many.json").write_text(json.dumps(facts, indent=2) + "\n")
+    keep("many", **facts)
 
 
 if __name__ == "__main__":

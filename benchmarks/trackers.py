@@ -10,10 +10,8 @@ on a busy machine the second is the one to believe. Writes `benchmarks/results/t
 
 import argparse
 import contextlib
-import json
 import logging
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.records import keep
 from vae_lab import compose, train
 
 ARMS = ("none", "kl_annealing")
@@ -97,13 +96,10 @@ def main() -> None:
         "updates": options.updates,
         **{kind: compared(taken[PLAIN], taken[options.tracker], kind) for kind in ("clock", "cpu")},
         "each": taken,
-        "facts": {"machine": platform.machine(), "cpus": os.cpu_count(), "torch": torch.__version__, "threads": 1},
     }
     for kind in ("clock", "cpu"):
         print(f"{kind}: " + ", ".join(f"{name} {value:.3f}" for name, value in row[kind].items()))
-    target = Path(__file__).parent / "results" / "trackers.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(row, indent=2) + "\n")
+    keep("trackers", **row)
 
 
 def compared(plain: list[Times], tracked: list[Times], kind: str) -> dict[str, float]:

@@ -33,6 +33,7 @@ class Turns:
         """To be called after each step."""
         self._left -= 1
         if not self._left:
+            self._settle()
             self._say(seconds=time.perf_counter() - self._started)
             self._wait()
 
@@ -44,6 +45,13 @@ class Turns:
 
     def _say(self, **told: float) -> None:
         print(json.dumps(told), file=self._told)
+
+    @staticmethod
+    def _settle() -> None:
+        """Waits for what a GPU has still to do."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.synchronize()
 
     @staticmethod
     def _end() -> NoReturn:
@@ -71,8 +79,12 @@ class Contender:
         return folder / f"{self.name}.log"
 
 
-def in_turn(contenders: Sequence[Contender], rounds: int, steps: int, folder: Path) -> dict[str, list[float]]:
-    """Steps a second of each contender in each round, after a first block that does not count.
+Rates = dict[str, list[float]]
+
+
+def in_turn(contenders: Sequence[Contender], rounds: int, steps: int, folder: Path) -> tuple[Rates, dict[str, float]]:
+    """Steps a second of each contender in each round, after a first block that does not count; and the most memory that each
+    has had, megabytes.
 
     Errors: `RuntimeError` with what a contender that ended too early said last.
     """
@@ -86,11 +98,17 @@ def in_turn(contenders: Sequence[Contender], rounds: int, steps: int, folder: Pa
                     raise RuntimeError(f"{contender.name} ended: {contender.said(folder).read_text()[-2000:]}")
                 if i:
                     found[contender.name].append(steps / seconds)
-        return found
+        return found, {contender.name: peak(process.pid) for contender, process in processes.items()}
     finally:
         for process in processes.values():
             process.kill()
             process.communicate()
+
+
+def peak(pid: int) -> float:
+    """The most that a process has had in memory, megabytes."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def _block(process: "subprocess.Popen[str]", steps: int) -> float | None:
