@@ -55,6 +55,7 @@ def end(process: subprocess.Popen[str]) -> int:
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
+    process.wait()  # before its input is closed, which would let a process within it end in peace
     process.communicate()
 
 
