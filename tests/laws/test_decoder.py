@@ -100,7 +100,7 @@ def test_z_reaches_every_layer_by_a_way_of_its_own(name: str, place: str) -> Non
     with torch.no_grad():
         decoder.get_submodule(place).weight[:, -3:] = 0
     first, second = logits(name, decoder, z, (1, 6, 7)).unbind(0)
-    assert torch.equal(first, second)
+    torch.testing.assert_close(first, second)  # some processors multiply two rows of a matrix in two ways
 
 
 @ours
