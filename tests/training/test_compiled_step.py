@@ -69,7 +69,7 @@ def _compositions() -> list[Any]:
 def test_the_recorded_step_is_the_plain_one(words: list[str], compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph as it was recorded, run operation by operation."""
     monkeypatch.setattr(torch, "compile", lambda recorded, **_: recorded)
-    assert_the_same(compose, words, rtol=1e-9)
+    assert_the_same(compose, words, rtol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_recorded_step_is_the_plain_one(words: list[str], compose: Any, monk
 )
 def test_the_compiled_step_is_the_plain_one(words: list[str], compose: Any) -> None:
     """By Inductor, whose sums have another order; what is drawn (the dropout of `du`) is the same."""
-    assert_the_same(compose, words, rtol=1e-9)
+    assert_the_same(compose, words, rtol=1e-11)
 
 
 def test_what_changes_in_hiding_is_found_out(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
