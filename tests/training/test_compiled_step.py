@@ -102,6 +102,29 @@ def test_what_changes_in_hiding_is_found_out(compose: Any, monkeypatch: pytest.M
         steps.take(2)
 
 
+@pytest.mark.parametrize("factor", [1.001, 1.3])
+def test_a_kink_in_a_gradient_stops_no_run_and_a_mistake_does(
+    factor: float, compose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the convolutional model one ReLU on the other side of zero changed the gradients before it by a thousandth."""
+
+    def compiled(recorded: Any, **_: Any) -> Any:
+        def graph(*inputs: Any) -> Any:
+            loss, rate, distortion, gradient, *rest = recorded(*inputs)
+            return loss, rate, distortion, gradient * factor, *rest
+
+        return graph
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(step, "_compiled", {})
+    steps = Steps(request(compose([*ALWAYS[0][:4], "compile=true"])))
+    if factor > 1.1:
+        with pytest.raises(RuntimeError, match=r"the gradient of \S+ of the compiled step is not that of the plain one"):
+            steps.take(2)
+    else:
+        steps.take(2)
+
+
 def test_what_cannot_be_recorded_is_one_line(compose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(request(compose([*ALWAYS[0][:4], "compile=true"])))
     plain = steps.module.objective.forward
