@@ -119,7 +119,9 @@ def test_a_kink_in_a_gradient_stops_no_run_and_a_mistake_does(
     monkeypatch.setattr(step, "_compiled", {})
     steps = Steps(request(compose([*ALWAYS[0][:4], "compile=true"])))
     if factor > 1.1:
-        with pytest.raises(RuntimeError, match=r"the gradient of \S+ of the compiled step is not that of the plain one"):
+        with pytest.raises(
+            RuntimeError, match=r"the gradient of \S+ of the compiled step is not that of the plain one"
+        ):
             steps.take(2)
     else:
         steps.take(2)
