@@ -44,6 +44,7 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
         raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
         write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
+    asked.dataset.check_unchanged()
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return record(asked, "completed", metrics, details, timing)
 

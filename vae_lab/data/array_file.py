@@ -1,12 +1,14 @@
 """An `.npy` or `.npz` file: its headers without its data, its arrays without pickles, its faults in one line."""
 
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -14,12 +16,21 @@ from numpy.lib import format as npy
 from vae_lab.data.spec import DataError
 from vae_lab.errors import first_line
 
-BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+BROKEN = (OSError, ValueError, EOFError, KeyError, struct.error, zipfile.BadZipFile, zlib.error)
+LARGE = 2**28
+"""Bytes from which on an array stays in its file, where the system keeps in memory what is in use, once for all processes. A
+smaller one is safer in memory: its file may change while it is used."""
 
 
 class Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
+    fortran_order: bool
+    offset: int  # of the data from the beginning of the header
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class ArrayFile:
@@ -45,7 +56,7 @@ class ArrayFile:
                 return dict(_members(archive))
 
     def read(self, key: str) -> np.ndarray:
-        """Memory-mapped where the file allows it."""
+        """In memory; memory-mapped and not to be written to if it is `LARGE` and not compressed."""
         if key not in self.headers:
             raise DataError(f"{self.path} has no key `{key}`: {self.advice}")
         if self.headers[key].dtype.hasobject:
@@ -53,10 +64,31 @@ class ArrayFile:
                 f"{self.path}: {key} holds pickled objects, which could run code: save numbers, not objects"
             )
         with self._one_line():
+            if self.headers[key].nbytes >= LARGE and (start := self._start(key)) is not None:
+                return self._mapped(self.headers[key], start)
             if not self.zipped:
-                return np.load(self.path, mmap_mode="r", allow_pickle=False)
+                return np.load(self.path, allow_pickle=False)
             with np.load(self.path, allow_pickle=False) as archive:
                 return archive[key]
+
+    def _start(self, key: str) -> int | None:
+        """Where in the file an array's header is; None if the array is compressed. Of a zip's member 30 bytes, its name and
+        an extra field stand before it."""
+        if not self.zipped:
+            return 0
+        with zipfile.ZipFile(self.path) as archive, self.path.open("rb") as file:
+            member = archive.getinfo(f"{key}.npy")
+            file.seek(member.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            return (
+                None
+                if member.compress_type != zipfile.ZIP_STORED
+                else member.header_offset + 30 + int(name) + int(extra)
+            )
+
+    def _mapped(self, header: Header, start: int) -> np.ndarray:
+        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+        return np.memmap(self.path, header.dtype, "r", start + header.offset, header.shape, order)
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -77,5 +109,5 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Header]]:
 def _header(file: IO[bytes]) -> Header:
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return Header(shape, dtype)
+    shape, fortran_order, dtype = read(file)
+    return Header(shape, dtype, fortran_order, file.tell())

@@ -1,5 +1,7 @@
 """What the values of an array are as x: their shape, their kind, and what is refused."""
 
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +31,15 @@ def shape_of(header: Header, where: str) -> tuple[int, ...]:
 
 def kind_of(x: np.ndarray, where: str) -> Kind:
     _check_finite(x, where)
-    if ((x == 0) | (x == 1)).all():
+    if all(((rows == 0) | (rows == 1)).all() for _, rows in _blocks(x)):
         return "binary"
-    grey = x.dtype == np.uint8 or (x.min() >= 0 and x.max() <= 1)
+    grey = x.dtype == np.uint8 or all(rows.min() >= 0 and rows.max() <= 1 for _, rows in _blocks(x))
     return "unit" if grey else "real"
 
 
 def stored(x: np.ndarray, kind: Kind, where: str, says: str = "dataset.kind={kind} allows", advice: str = "") -> Tensor:
     """x as it is stored in a split: bool if binary; uint8 or float32 if grey; float32 if real. (n, h, w) gets its one
-    channel.
+    channel. What is memory-mapped stays where it is if it is of that type already.
 
     Arguments:
         says, advice: who asks for this kind, and what to do about other values, in a refusal.
@@ -45,7 +47,8 @@ def stored(x: np.ndarray, kind: Kind, where: str, says: str = "dataset.kind={kin
     _check_finite(x, where)
     _check_range(x, kind, where, says.format(kind=kind), advice)
     dtype = bool if kind == "binary" else np.uint8 if kind == "unit" and x.dtype == np.uint8 else np.float32
-    tensor = torch.from_numpy(np.array(x, dtype, order="C"))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of torch: a file is not to be written to
+        tensor = torch.from_numpy(x if stays(x, dtype) else np.array(x, dtype, order="C"))
     return tensor[:, None] if x.ndim == 3 else tensor
 
 
@@ -61,21 +64,45 @@ def read_like(path: Path, spec: Spec, kind: Kind) -> Tensor:
     return stored(x, kind, where, "this run takes", "bring x to what it was trained on")
 
 
+def stays(x: np.ndarray, dtype: type) -> bool:
+    """Whether x can be used where it lies in its file."""
+    return isinstance(x, np.memmap) and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
+
+
 def _check_finite(x: np.ndarray, where: str) -> None:
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(x.astype(np.float32, copy=False))
-    _refuse(bad, x, where, "x must be finite in float32", "remove or repair it")
+    if x.dtype.kind != "f":
+        return
+
+    def infinite(rows: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return ~np.isfinite(rows.astype(np.float32, copy=False))
+
+    _refuse(infinite, x, where, "x must be finite in float32", "remove or repair it")
 
 
 def _check_range(x: np.ndarray, kind: Kind, where: str, says: str, advice: str) -> None:
+    allowed = f"{says} {VALUES.get(kind)}"
     if kind == "binary":
-        _refuse((x != 0) & (x != 1), x, where, f"{says} {VALUES[kind]}", advice or "use dataset.kind=unit or real")
+        _refuse(lambda rows: (rows != 0) & (rows != 1), x, where, allowed, advice or "use dataset.kind=unit or real")
     elif kind == "unit" and x.dtype != np.uint8:
-        _refuse((x < 0) | (x > 1), x, where, f"{says} {VALUES[kind]}", advice or "rescale x, or use dataset.kind=real")
+        _refuse(
+            lambda rows: (rows < 0) | (rows > 1), x, where, allowed, advice or "rescale x, or use dataset.kind=real"
+        )
 
 
-def _refuse(bad: np.ndarray, x: np.ndarray, where: str, allowed: str, advice: str) -> None:
-    rows = np.flatnonzero(bad.reshape(len(x), -1).any(1))
+def _refuse(is_bad: Callable[[np.ndarray], np.ndarray], x: np.ndarray, where: str, allowed: str, advice: str) -> None:
+    found = [first + np.flatnonzero(is_bad(rows).reshape(len(rows), -1).any(1)) for first, rows in _blocks(x)]
+    rows = np.concatenate(found)
     if len(rows):
-        value = x[rows[0]][bad[rows[0]]][0]
+        row = x[rows[0]]
+        value = row[is_bad(row[None])[0]][0]
         raise DataError(f"{where} has {value} in row {rows[0]} (of {len(rows)} such rows): {allowed}; {advice}")
+
+
+_BLOCK = 2**24
+
+
+def _blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Its rows, some megabytes at a time, with the number of the first: x may be larger than memory."""
+    size = max(1, _BLOCK * len(x) // max(1, x.nbytes))
+    return ((first, np.asarray(x[first : first + size])) for first in range(0, len(x), size))

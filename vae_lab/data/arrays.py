@@ -13,7 +13,7 @@ from vae_lab.data.array_file import ArrayFile, Header
 from vae_lab.data.array_values import kind_of, shape_of, stored
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
-from vae_lab.data.files import content_hash
+from vae_lab.data.files import content_hash, version
 from vae_lab.settings import Fraction, NonNegativeInt
 
 ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
@@ -27,6 +27,10 @@ class Arrays(Dataset):
     x is (n, d), (n, height, width) or (n, channels, height, width), of dtype bool, uint8 or float. Of what kind it is
     under `auto`: bool, and numbers that are all 0 or 1, are binary; other uint8 are grey levels of 255; other floats in
     [0, 1] are grey; floats beyond are real.
+
+    An array of 256 MB and more stays in its file, so that it may be larger than memory and all processes of a machine
+    share it: bool, uint8 or float32, C order, in an `.npy` or an uncompressed `.npz`. Training reads a few batches ahead.
+    Such a file must not change meanwhile: the run fails if it did.
 
     Raises DataError, at `spec` where a header shows it and at `load` otherwise, for a file that is missing or damaged,
     pickled objects, wrong shapes, NaN and infinity (with the row), and values that are not of the declared kind.
@@ -67,13 +71,26 @@ class Arrays(Dataset):
 
     def read(self) -> dict[str, Split]:
         assert self._whole  # all is checked before anything is read
-        xs = {key: stored(self._file.read(key), self._kind, f"{self.path}: {key}") for key in self._keys}
-        levels = 255 if next(iter(xs.values())).dtype == torch.uint8 else 1
-        if "x" not in xs:
-            return {split: Split(x, self._y(f"{split}_y", len(x)), levels) for split, x in xs.items()}
-        x, y = xs["x"], self._y("y", len(xs["x"]))
+        self._read_at = version(self.path)
+        whole = {key: self._split(key, "y" if key == "x" else f"{key}_y") for key in self._keys}
+        if "x" not in whole:
+            return whole
         rows = split_rows(self._sizes, self.split_seed)
-        return {split: Split(x[r], None if y is None else y[r], levels) for split, r in rows.items()}
+        return {split: whole["x"].at(numbers) for split, numbers in rows.items()}
+
+    def _split(self, key: str, labels: str) -> Split:
+        array = self._file.read(key)
+        x = stored(array, self._kind, f"{self.path}: {key}")
+        mapped = np.shares_memory(x.numpy(), array)
+        return Split(x, self._y(labels, len(x)), 255 if x.dtype == torch.uint8 else 1, mapped=mapped)
+
+    def check_unchanged(self) -> None:
+        mapped = any(split.mapped for split in getattr(self, "_splits", {}).values())
+        if mapped and version(self.path) != self._read_at:
+            raise DataError(
+                f"{self.path} has changed while it was in use, and what was trained on is neither the old file nor the "
+                "new one: leave a file alone that is too large for memory, and ask again with rerun=true"
+            )
 
     @cached_property
     def _whole(self) -> Spec:

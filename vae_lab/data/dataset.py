@@ -24,9 +24,26 @@ from vae_lab.models import Batch
 class Split:
     """One split as it is stored, before any binarisation."""
 
-    x: Tensor  # (n, *shape): bool, uint8 in {0..levels}, or float
+    stored: Tensor  # (m, *shape): bool, uint8 in {0..levels}, or float
     y: Tensor | None = None  # (n,), int64
     levels: int = 1  # the stored value that means 1
+    rows: Tensor | None = None  # (n,): which of `stored` are the split's, in their order; None for all of them
+    mapped: bool = False  # `stored` lies in a file, not in memory
+
+    def __len__(self) -> int:
+        return len(self.stored if self.rows is None else self.rows)
+
+    @property
+    def x(self) -> Tensor:
+        """(n, *shape), as it is stored, in memory."""
+        return self.stored if self.rows is None else self.stored[self.rows]
+
+    def at(self, numbers: Tensor) -> "Split":
+        """Some of its examples, by their numbers, (k,): copied, unless they stay in their file."""
+        y = None if self.y is None else self.y[numbers]
+        if not self.mapped:
+            return replace(self, stored=self.x[numbers], y=y, rows=None)
+        return replace(self, y=y, rows=numbers if self.rows is None else self.rows[numbers])
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,9 @@ class Dataset:
         """The SHA-256 of the data's content, in hex: the same wherever it lies and however it is compressed. The word
         "generated" for data that follow from the settings."""
         raise NotImplementedError
+
+    def check_unchanged(self) -> None:
+        """Raises DataError if data that were not read into memory have changed since they were loaded."""
 
     def factors(self, split: str) -> Factors | None:
         """The known factors of a split's examples; None for data of which nobody knows any."""
@@ -140,11 +160,11 @@ class Dataset:
         if not rows.any():
             given = ", ".join(map(str, self.without))
             raise DataError(f"dataset.without: {given} given, which leaves no example in the {name} split")
-        return replace(split, x=split.x[rows], y=split.y[rows])
+        return split.at(rows.nonzero()[:, 0])
 
     def trained_on(self, spec: Spec) -> Spec:
         """The spec of all that is stored, less the classes in `without`: for these the labels must be read."""
-        sizes = {split: len(self.load(split).x) for split in spec.sizes} if self.without else spec.sizes
+        sizes = {split: len(self.load(split)) for split in spec.sizes} if self.without else spec.sizes
         return replace(spec, sizes=sizes)
 
     def batches(
@@ -158,18 +178,21 @@ class Dataset:
         """The loader of a split: for training with `shuffle` (x redrawn under `dynamic`, on the train split only),
         else for evaluation (x fixed)."""
         data, how = self.load(split), self.binarization
-        redraw = shuffle and split == "train" and how == "dynamic" and data.x.dtype != torch.bool
-        x = data.x if redraw else fixed(data.x, data.levels, how, self.binarization_seed, split)
-        levels = 1 if x.dtype == torch.bool else data.levels
+        redraw = shuffle and split == "train" and how == "dynamic" and data.stored.dtype != torch.bool
+        if not (redraw or how == "none" or data.stored.dtype == torch.bool):
+            x = fixed(data.x, data.levels, how, self.binarization_seed, split)
+            data = Split(x, data.y)
         return Batches(
-            x,
+            data.stored,
             data.y,
             batch_size=batch_size,
-            levels=levels,
+            levels=1 if data.stored.dtype == torch.bool else data.levels,
             seed=seed,
             device=device,
             shuffle=shuffle,
             redraw=redraw,
+            mapped=data.mapped,
+            rows=data.rows,
         )
 
     def examples(self, path: Path) -> Tensor:

@@ -1,7 +1,10 @@
-"""Batches, sliced from tensors in memory: no per-example Python, no workers."""
+"""Batches, sliced from tensors: no per-example Python, no worker processes. What does not fit where it is wanted, on the
+GPU or in memory, is fetched a few batches ahead."""
 
 import copy
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -9,6 +12,10 @@ from torch import Tensor
 from vae_lab.data.binarization import draw
 from vae_lab.distributions.streams import stream, stream_seed
 from vae_lab.models import Batch
+
+AHEAD = 4
+"""Batches that are fetched while one is in use, each by a thread of its own, since a disk is slow to answer and can answer
+several at once."""
 
 
 class Batches:
@@ -30,6 +37,8 @@ class Batches:
         batch_size: B; in training at most n.
         seed: the run's.
         redraw: each presentation is a fresh draw from Bernoulli(x / levels).
+        mapped: x lies in a file, not in memory, and stays there.
+        rows: (n,), which of x are the split's, in their order, where x has more.
     """
 
     def __init__(
@@ -43,17 +52,21 @@ class Batches:
         device: torch.device | str = "cpu",
         shuffle: bool = False,
         redraw: bool = False,
+        mapped: bool = False,
+        rows: Tensor | None = None,
     ) -> None:
-        self.x = x.to(device, torch.float32 if x.is_floating_point() else torch.uint8)
+        self.device, self.dtype = torch.device(device), torch.float32 if x.is_floating_point() else torch.uint8
+        self.away = mapped or not fits(x, self.device)
+        self.x, self.rows = x if self.away else x.to(device, self.dtype), rows
         self.y = None if y is None else y.to(device)
-        self.batch_size = min(batch_size, len(x)) if shuffle else batch_size
+        self.size = len(x if rows is None else rows)
+        self.batch_size = min(batch_size, self.size) if shuffle else batch_size
         self.levels, self.seed, self.shuffle, self.redraw = levels, seed, shuffle, redraw
         self.generator = torch.Generator(device)
         self.served = 0
 
     def __len__(self) -> int:
-        n = len(self.x)
-        return n // self.batch_size if self.shuffle else -(-n // self.batch_size)
+        return self.size // self.batch_size if self.shuffle else -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return self._epoch() if self.shuffle else self._pass()
@@ -67,28 +80,54 @@ class Batches:
             yield from other._epoch()
 
     def _pass(self) -> Iterator[Batch]:
-        for rows in torch.arange(len(self.x), device=self.x.device).split(self.batch_size):
-            yield self._batch(rows)
+        for rows, x in self._fetched(torch.arange(self.size)):
+            yield self._batch(rows, x)
 
     def _epoch(self) -> Iterator[Batch]:
         epoch, position = divmod(self.served, len(self))
-        for rows in self._order(epoch).split(self.batch_size)[position : len(self)]:
+        for rows, x in self._fetched(self._order(epoch), position):
             number = self.served
             self.served += 1  # before the yield: a checkpoint made while this batch is in use has seen it
-            yield self.shown(rows, number)
+            yield self._shown(rows, x, number)
 
     def shown(self, rows: Tensor, number: int) -> Batch:
         """These rows, as training batch `number` would show them."""
+        return self._shown(rows, self._fetch(rows.to(self.x.device)).to(self.device, self.dtype), number)
+
+    def _shown(self, rows: Tensor, x: Tensor, number: int) -> Batch:
         if self.redraw:
             self.generator.manual_seed(stream_seed(self.seed, "binarization", number))
-        return self._batch(rows)
+        return self._batch(rows, x)
 
     def _order(self, epoch: int) -> Tensor:
         """Drawn on the CPU, so that every device sees the same order."""
-        return torch.randperm(len(self.x), generator=stream(self.seed, "permutation", epoch)).to(self.x.device)
+        return torch.randperm(self.size, generator=stream(self.seed, "permutation", epoch))
 
-    def _batch(self, rows: Tensor) -> Batch:
-        x = self.x.index_select(0, rows)
+    def _fetched(self, order: Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rows of each batch from number `first` on, and their x as it is stored: read when it is asked for, or ahead of
+        that by threads."""
+        if not self.away:
+            for rows in order.to(self.device).split(self.batch_size)[first : len(self)]:
+                yield rows, self._fetch(rows)
+            return
+        waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
+        with ThreadPoolExecutor(AHEAD, "vae-lab-data") as pool:
+            for rows in order.split(self.batch_size)[first : len(self)]:
+                waiting.append((rows, pool.submit(self._fetch, rows)))
+                if len(waiting) > AHEAD:
+                    yield self._arrived(*waiting.popleft())
+            while waiting:
+                yield self._arrived(*waiting.popleft())
+
+    def _fetch(self, rows: Tensor) -> Tensor:
+        x = self.x.index_select(0, rows if self.rows is None else self.rows[rows])
+        return x.pin_memory() if self.away and self.device.type == "cuda" else x
+
+    def _arrived(self, rows: Tensor, coming: "Future[Tensor]") -> tuple[Tensor, Tensor]:
+        """From pinned memory a copy to a GPU does not wait for what the GPU is at."""
+        return rows.to(self.device), coming.result().to(self.device, self.dtype, non_blocking=True)
+
+    def _batch(self, rows: Tensor, x: Tensor) -> Batch:
         y = None if self.y is None else self.y.index_select(0, rows)
         return Batch(draw(x, self.levels, self.generator) if self.redraw else _scaled(x, self.levels), y, None, rows)
 
@@ -97,6 +136,11 @@ class Batches:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.served = state["served"]
+
+
+def fits(x: Tensor, device: torch.device) -> bool:
+    """Whether x may lie on a device as a whole: on a GPU it may take half of what is free, since training needs some too."""
+    return device.type != "cuda" or x.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _scaled(x: Tensor, levels: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Everything that is reported of a trained model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -62,7 +62,7 @@ def evaluate(
     model.eval()
     for split in splits:
         say(f"evaluating {split}: K = {settings.nll_samples}")
-        batches = list(dataset.batches(split, settings.batch_size, device=device))
+        batches = dataset.batches(split, settings.batch_size, device=device)
         figures, details[split] = _evaluate_split(model, batches, settings, stream_seed(settings.seed, split))
         metrics |= {f"{split}/{name}": value for name, value in figures.items()}
     model.train(was_training)
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _evaluate_split(
-    model: VAE, batches: list[Batch], settings: Evaluation, seed: int
+    model: VAE, batches: Iterable[Batch], settings: Evaluation, seed: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
     meter = ElboMeter(settings.elbo_samples, seed)
     for index, batch in enumerate(batches):
