@@ -23,7 +23,8 @@ vae-lab: a laboratory for variational autoencoders
   vae-lab USE RUN [option=value ...]           puts a finished run to one of the uses below; vae-lab USE --help: its options
   vae-lab ls [PATH] [KEY=VALUE] [--sort KEY]   one line a run (PATH: runs); also 'test/nll<90', --limit, --columns, --export
   vae-lab options [GROUP]                      every option with its meaning, its settings and their bounds
-  vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training
+  vae-lab check [overrides]                    checks a config, or with -m a whole grid, without training; --time also
+                                               trains for some seconds, to say how long it takes and with how many threads
 
 Uses
 {uses}

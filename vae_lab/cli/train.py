@@ -12,7 +12,7 @@ from typing import Any
 from vae_lab.amounts import counted
 from vae_lab.cli.words import figures_of, only_shows, print_table, say_error, warn, without_flag
 
-RETRY = "--retry-failed"
+RETRY, TIME = "--retry-failed", "--time"
 _PARENT = "VAE_LAB_PARENT"
 """Tells a worker's process, which inherits it, whose worker it is."""
 
@@ -39,6 +39,7 @@ def train(argv: list[str]) -> int:
 def check(argv: list[str]) -> int:
     from vae_lab import arguments
 
+    argv, time_it = without_flag(argv, TIME)
     asked = arguments.parse(argv)
     if only_shows(asked):
         _hand_to_hydra(argv)
@@ -48,7 +49,25 @@ def check(argv: list[str]) -> int:
         print(f"{task.path}  {task.request.directory.state()}")
     what = counted(len(tasks), "run") if tasks else "the search, every choice and both ends of every interval"
     print(f"{what}: no mistake found")
+    if time_it:
+        _time(tasks, asked.multirun)
     return 0
+
+
+def _time(tasks: list[Any], multirun: bool) -> None:
+    """Trains the longest of the runs for some seconds, and says how fast it would be."""
+    from vae_lab import timing
+    from vae_lab.errors import RequestError
+
+    if not tasks:
+        raise RequestError(f"check: {TIME} times a run, and a search has none before it begins; leave out -m")
+    request = max(tasks, key=lambda task: task.request.work).request
+    threads = timing.candidates(request.settings, timing.cores())
+    seconds = len(threads) * (timing.ROUNDS + 1) * timing.SECONDS
+    print(f"{request.label}: training it for {seconds:.0f} s or some updates, which leaves nothing behind", flush=True)
+    (titles, *rows), advice = timing.told(request, timing.timed(request, threads), multirun and len(tasks) > 1)
+    print_table(titles, rows, sys.stdout)
+    print(advice)
 
 
 def _tasks(asked: Any) -> list[Any]:
