@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from small_runs import STUDY, Lab, check_alone, finish, results, start, updates, write_study
 
-STEPS, EVERY, RUNS = 150, 25, 24
+STEPS, EVERY, ARMS = 150, 25, 3
 WORDS = [
     "study",
     "small",
-    f"seed={','.join(map(str, range(RUNS // 3)))}",
     f"trainer.max_steps={STEPS}",
     "trainer.check_val_every_n_epoch=null",
     "trainer.val_check_interval=60",
@@ -35,10 +34,10 @@ def ended(folder: Path) -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/result.json")}
 
 
-def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> dict[str, int]:
+def killed_again_and_again(folder: Path, words: list[str], runs: int, kills: int) -> dict[str, int]:
     """Runs the study to its end through so many kills; when each result was first seen."""
-    process, seen = start(folder, *WORDS), {}
-    every = STEPS * RUNS // (kills + 2)  # so that all kills fall within the study
+    process, seen, chance = start(folder, *words), dict[str, int](), random.Random(kills)
+    every = STEPS * runs // (kills + 2)  # so that all kills fall within the study
     for _ in range(kills):
         deadline, due = time.monotonic() + 600, updates(folder) + chance.randint(1, every)
         while updates(folder) < due:
@@ -51,7 +50,7 @@ def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> d
             process.kill()
             process.communicate()
             check_alone(process)
-            process = start(folder, *WORDS)
+            process = start(folder, *words)
         else:
             os.kill(chance.choice(victims), signal.SIGKILL)
     said = finish(process)
@@ -59,14 +58,15 @@ def killed_again_and_again(folder: Path, kills: int, chance: random.Random) -> d
     return ended(folder) | seen
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "seeds"), [(2, 2), pytest.param(40, 8, marks=pytest.mark.slow)])
 def test_every_run_ends_once_with_the_numbers_of_a_study_that_was_left_alone(
-    kills: int, lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
+    kills: int, seeds: int, lab: Lab, small: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    seen = killed_again_and_again(small, kills, random.Random(kills))
+    words = [*WORDS, f"seed={','.join(map(str, range(seeds)))}"]
+    seen = killed_again_and_again(small, words, ARMS * seeds, kills)
     assert ended(small) == seen  # nothing ran again after it had completed
     killed = results(small)
-    assert len(killed) == RUNS
+    assert len(killed) == ARMS * seeds
     for result in killed.values():
         timing = result["timing"]
         assert result["status"] == "completed"
@@ -76,7 +76,7 @@ def test_every_run_ends_once_with_the_numbers_of_a_study_that_was_left_alone(
     other = tmp_path_factory.mktemp("uncut")
     os.chdir(other)
     write_study(other, "small", STUDY)
-    assert lab(*WORDS, "hydra/launcher=basic").code == 0
+    assert lab(*words, "hydra/launcher=basic").code == 0
     uncut = results(other)
     assert {name: result["metrics"] for name, result in uncut.items()} == {
         name: result["metrics"] for name, result in killed.items()

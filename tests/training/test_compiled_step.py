@@ -78,6 +78,7 @@ def test_the_recorded_step_is_the_plain_one(words: list[str], compose: Any, monk
         pytest.param([*ALWAYS[0][:4], *words.split()], id=words, marks=() if number == 0 else (pytest.mark.slow,))
         for number, words in enumerate(
             (
+                "decoder.hidden=[16]",
                 "parametrization=du",
                 "decoder=conv encoder=conv",
                 "decoder=pixelcnn bound=iwae",
