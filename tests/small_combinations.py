@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vae_lab.evaluation import ElboMeter
 from vae_lab.fitting import make_module
@@ -76,6 +76,7 @@ class Steps:
         optimizers, schedulers = module.configure_optimizers()
         module.optimizers = lambda: [_Optimizer(optimizer) for optimizer in optimizers]
         module.lr_schedulers = lambda: next(iter(schedulers), None)
+        module.manual_backward = Tensor.backward
         module.on_train_start()
 
     def take(self, updates: int) -> None:

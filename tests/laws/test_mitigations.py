@@ -28,7 +28,7 @@ from vae_lab.options import groups
 from vae_lab.places import packaged
 from vae_lab.request import Request, request
 from vae_lab.training.inference import Aggressive, SemiAmortized
-from vae_lab.training.step import Step
+from vae_lab.training.step import terms_of
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = yaml.safe_load((ROOT / "experiments" / "collapse_digits" / "study.yaml").read_text(encoding="utf-8"))
@@ -115,8 +115,8 @@ def test_the_encoder_sees_what_is_corrupted_and_the_decoder_answers_for_x(name: 
     module: Any = steps.module.train()
     batch = next(iter(steps.batches))
     torch.manual_seed(3)
-    given = module.given(batch, torch.Generator().manual_seed(4))
-    terms = Step(module.model, module.objective).terms(given)
+    inputs = module.step_inputs(batch, torch.Generator().manual_seed(4))
+    terms = terms_of(module.model, inputs)
     torch.manual_seed(3)
     seen = module.corruption(batch.x)
     assert not torch.equal(seen, batch.x)

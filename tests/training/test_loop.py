@@ -96,7 +96,9 @@ def test_a_callback_is_told_the_same_and_may_log(tmp_path: Path) -> None:
     assert ours.told == theirs.told
 
 
-@pytest.mark.parametrize("hook", ["on_train_batch_start", "on_before_optimizer_step"])
+@pytest.mark.parametrize(
+    "hook", ["on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step"]
+)
 def test_a_hook_that_is_left_out_is_called_where_somebody_implements_it(hook: str, tmp_path: Path) -> None:
     calls: list[int] = []
     listening = type("Listening", (pl.Callback,), {hook: lambda *_: calls.append(1)})
@@ -108,7 +110,9 @@ def test_nobody_hears_what_is_left_out_of_a_usual_run(tmp_path: Path, monkeypatc
     """Else the tests above would compare Lightning's loop with itself."""
     found: list[bool] = []
     theirs = EpochLoop.advance
-    monkeypatch.setattr(EpochLoop, "advance", lambda self, data: (found.append(self.is_heard), theirs(self, data))[1])
+    monkeypatch.setattr(
+        EpochLoop, "advance", lambda self, data: (found.append(self.needs_every_hook), theirs(self, data))[1]
+    )
     trained(tmp_path / "usual", ["trainer.max_steps=2"])
     trained(tmp_path / "heard", ["trainer.max_steps=2"], Hearing())
     assert found == [False, False, True, True]

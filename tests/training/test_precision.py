@@ -1,7 +1,6 @@
 """Under bf16-mixed only the networks are in bfloat16: rate, distortion and loss are float32, and near those of float32."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from small_combinations import SMALL, Steps
 from vae_lab.config import composer
 from vae_lab.options import groups
 from vae_lab.request import request
-from vae_lab.training.step import Step
+from vae_lab.training.step import loss_of, terms_of
 
 GREY = ["dataset.binarization=none"]
 WORDS = [
@@ -36,13 +35,13 @@ def compose() -> Iterator[Any]:
 def test_what_is_summed_is_float32(words: list[str], compose: Any) -> None:
     steps = Steps(request(compose([*SMALL, *words])))
     module: Any = steps.module.train()
-    step, batch = Step(module.model, module.objective), next(islice(steps.batches, 1))
-    given = module.given(batch, torch.Generator().manual_seed(1))
+    batch = next(iter(steps.batches))
+    inputs = module.step_inputs(batch, torch.Generator().manual_seed(1))
     torch.manual_seed(2)
-    full = step.terms(given)
+    full = terms_of(module.model, inputs)
     with torch.autocast("cpu", torch.bfloat16):
         torch.manual_seed(2)
-        mixed = step.terms(given)
-        assert step.forward(given).loss.dtype == torch.float32
+        mixed = terms_of(module.model, inputs)
+        assert loss_of(module.model, module.objective, inputs).loss.dtype == torch.float32
     assert mixed.rate.dtype == mixed.distortion.dtype == mixed.log_w.dtype == torch.float32
     torch.testing.assert_close(mixed.elbo, full.elbo, rtol=0.02, atol=0.1)

@@ -84,7 +84,7 @@ class MMD(Regularizer):
             "whole_batch": "it compares the z of the whole batch with the prior",
             "shared_prior": "it compares the z of the whole batch with draws of one prior",
             "several_examples": "one example says nothing of a batch",
-            "unrecorded_step": "it draws random numbers of its own within a step",
+            "unrecorded_step": "it takes a seed from a tensor within a step",
         }
         if alpha:
             why = f"alpha={alpha} takes from the rate"

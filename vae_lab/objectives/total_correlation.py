@@ -122,7 +122,7 @@ class Factor(Regularizer):
             "pathwise_z": "its gradient reaches q through z",
             "whole_batch": "it permutes the latents over the whole batch",
             "several_examples": "one example says nothing of a batch",
-            "unrecorded_step": "it draws random numbers of its own within a step",
+            "unrecorded_step": "it takes a seed from a tensor within a step",
             "wide_moments": "a discriminator whose Adam forgets small gradients runs away from the model",
         }
     )

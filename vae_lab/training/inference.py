@@ -172,7 +172,7 @@ class SemiAmortized(Amortized):
             "free_parameters_of_q": "each example's location and scale are descended on by themselves",
             "whole_batch": _WHOLE,
             "undivided_decoder": "it descends on q through the decoder inside every step",
-            "unrecorded_step": "it draws random numbers of its own within a step",
+            "unrecorded_step": "it takes a seed from a tensor within a step",
         }
     )
 

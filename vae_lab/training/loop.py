@@ -11,8 +11,8 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.trainer import call
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-LEFT_OUT = ("on_train_batch_start", "on_before_optimizer_step")
-"""Hooks of callbacks and modules that Lightning calls at every batch, and this loop does not."""
+LEFT_OUT = ("on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+"""Hooks of callbacks and modules that Lightning calls at every batch, and this loop and `Training` do not."""
 LEFT_OUT_OF_MODULES = ("on_train_batch_end", "on_before_batch_transfer", "on_after_batch_transfer")
 
 
@@ -25,7 +25,7 @@ class EpochLoop(_TrainingEpochLoop):
     """
 
     def advance(self, data_fetcher: Any) -> None:
-        if self.restarting or self.is_heard:
+        if self.restarting or self.needs_every_hook:
             return super().advance(data_fetcher)
         trainer, progress, index = self.trainer, self.batch_progress, self.batch_idx + 1
         self.val_loop.restarting = False
@@ -47,7 +47,7 @@ class EpochLoop(_TrainingEpochLoop):
         return None
 
     @functools.cached_property
-    def is_heard(self) -> bool:
+    def needs_every_hook(self) -> bool:
         """Whether somebody listens to what is left out. Callbacks are known once a fit has begun."""
         trainer, module = self.trainer, self.trainer.lightning_module
         heard = [is_overridden(hook, callback, pl.Callback) for callback in trainer.callbacks for hook in LEFT_OUT]
@@ -62,12 +62,14 @@ def with_own_loop(trainer: pl.Trainer) -> pl.Trainer:
     return trainer
 
 
-def stepper(trainer: pl.Trainer, optimizer: LightningOptimizer) -> Callable[[], Any]:
-    """What takes an optimiser's step and counts it: Lightning's own way, or past its hooks where nobody listens."""
+def needs_every_hook(trainer: pl.Trainer) -> bool:
+    """Whether a step has to go Lightning's own ways, which call every hook: the loop is another, or somebody listens."""
     loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
-    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    if scaled or not isinstance(loop, EpochLoop) or loop.is_heard:
-        return optimizer.step
+    return not isinstance(loop, EpochLoop) or loop.needs_every_hook
+
+
+def counted_step(optimizer: LightningOptimizer) -> Callable[[], Any]:
+    """What takes an optimiser's step and counts it as Lightning does, past the hooks."""
 
     def step() -> None:
         optimizer._on_before_step()

@@ -1,7 +1,6 @@
 """One training run as a LightningModule."""
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
@@ -20,9 +19,9 @@ from vae_lab.training.corruption import Clean
 from vae_lab.training.held_out import batch_loss, weighted_mean
 from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
-from vae_lab.training.loop import stepper
+from vae_lab.training.loop import counted_step, needs_every_hook
 from vae_lab.training.processes import ALONE, Alone
-from vae_lab.training.step import CompiledStep, Found, Given, Step
+from vae_lab.training.step import CompiledStep, Step, StepInputs, StepResult
 from vae_lab.training.window import Window
 
 Scheduler = LRScheduler | ReduceLROnPlateau
@@ -80,7 +79,7 @@ class Training(pl.LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self._make_step = CompiledStep if compiled else Step
+        self._compiled = compiled
         self.model, self.objective = model, objective
         self.corruption = corruption or Clean()
         self.updates, self.batches, self._shares = 0, 0, 1
@@ -139,10 +138,10 @@ class Training(pl.LightningModule):
         self._step(self._optimizer.optimizer.step)
         return float(found.loss)
 
-    def _differentiate(self, batch: Batch, purpose: str, counter: int, frozen: Iterable[nn.Parameter]) -> Found:
+    def _differentiate(self, batch: Batch, purpose: str, counter: int, frozen: Iterable[nn.Parameter]) -> StepResult:
         """The loss of a batch, whose gradient goes to everything but `frozen`."""
-        given = self.given(batch, self._noise_stream(purpose, counter))
-        found = self._taken.differentiate(given, self._backward, self._shares)
+        inputs = self.step_inputs(batch, self._noise_stream(purpose, counter))
+        found = self._batch_step.differentiate(inputs, self._shares)
         self._note_whether_finite(found.loss)
         for parameter in frozen:
             parameter.grad = None
@@ -169,10 +168,10 @@ class Training(pl.LightningModule):
         batches = map(self._in_precision, cast(Iterable[Batch], self.trainer.val_dataloaders))
         return self._processes.first(lambda: self._information(self.model, batches))
 
-    def given(self, batch: Batch, generator: torch.Generator) -> Given:
+    def step_inputs(self, batch: Batch, generator: torch.Generator) -> StepInputs:
         """What a step of training is a function of."""
         noise = self.model.noise(len(batch.x), self.objective.samples, generator)
-        return Given(batch.x, batch.y, self.corruption(batch.x), noise, self.coefficients(self.updates))
+        return StepInputs(batch.x, batch.y, self.corruption(batch.x), noise, self.coefficients(self.updates))
 
     def coefficients(self, t: int) -> Coefficients:
         """The objective's coefficients at update t, as far as the inference lets the rate count."""
@@ -321,13 +320,15 @@ class Training(pl.LightningModule):
         self._clipped = [p for group in self._optimizer.optimizer.param_groups for p in group["params"]]
         self._scheduler = self.lr_schedulers()
         self._trained = list(self.parameters())
-        self._counted_step = stepper(self.trainer, self._optimizer)
-        self._taken = self._make_step(self.model, self.objective)
         self._on_host = self.device.type == "cpu"
         self._log_every = getattr(self.trainer, "log_every_n_steps", 50)
         self._in_precision = getattr(self.trainer.precision_plugin, "convert_input", lambda batch: batch)
         self._scaler: Any = getattr(self.trainer.precision_plugin, "scaler", None)
-        self._backward = self.manual_backward if self._scaler is not None else Tensor.backward
+        hooked = self._scaler is not None or needs_every_hook(self.trainer)
+        self._counted_step = self._optimizer.step if hooked else counted_step(self._optimizer)
+        backward = self.manual_backward if hooked else Tensor.backward
+        plain = Step(self.model, self.objective, backward)
+        self._batch_step = CompiledStep(self.model, self.objective) if self._compiled else plain
 
     def on_train_end(self) -> None:
         if self._window:
@@ -348,7 +349,3 @@ class Training(pl.LightningModule):
         state = checkpoint["vae_lab"]
         self.updates, self.batches = state["updates"], state["batches"]
         self._window.restore(state["window"])
-
-
-# Lightning looks at the signature on every step; one that is written down is found in a third of the time.
-Training.training_step.__signature__ = inspect.signature(Training.training_step)  # type: ignore[attr-defined]
