@@ -61,6 +61,8 @@ def served(data: Arrays) -> list[Batch]:
         (GREY > 99, {}),
         (RNG.random((50, 7), np.float32), {"binarization": "dynamic"}),
         ({"x": GREY, "y": Y}, {"binarization": "dynamic", "without": [2]}),
+        ({"x": RNG.random((50, 7), np.float32), "y": Y}, {"binarization": "dynamic"}),
+        ({"x": RNG.normal(size=(50, 7)).astype(np.float32)}, {}),
         ({**SPLITS, **LABELS}, {"binarization": "dynamic"}),
         ({**SPLITS, **LABELS}, {"without": [0, 1]}),
     ],
@@ -86,6 +88,51 @@ def test_what_cannot_be_used_where_it_lies_is_read(write: Any, tmp_path: Path, l
     data = large(str(path))
     assert not data.load("train").mapped
     assert torch.equal(data.load("val").x, Arrays(str(path)).load("val").x)
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (GREY, []),
+        (GREY > 99, []),
+        (RNG.random((50, 7), np.float32), []),
+        (RNG.random((50, 7)), ["float64"]),
+        (np.asfortranarray(RNG.random((50, 7), np.float32)), ["float32"]),
+        ({"x": GREY}, []),
+    ],
+)
+def test_what_is_large_and_read_into_memory_is_told(
+    x: Any, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Arrays(written(tmp_path, x))
+    assert data.cautions() == []
+    monkeypatch.setattr(array_file, "LARGE", 1)
+    assert [line.split("GB of ")[1].split()[0] for line in data.cautions()] == told
+
+
+@pytest.mark.parametrize("damage", ["a bit", "its size"])
+def test_a_large_archive_that_is_damaged_is_refused(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small one is, which is unzipped."""
+    path = tmp_path / "x.npz"
+    np.savez(path, train=GREY[:30], val=GREY[30:40], test=GREY[40:])
+    content = bytearray(path.read_bytes())
+    if damage == "a bit":
+        content[content.index(GREY[:2].tobytes()) + 7] ^= 4
+    else:
+        at = content.index(b"(30, 4, 3)")
+        content[at : at + 10] = b"(99, 4, 3)"
+    path.write_bytes(content)
+    said = []
+    for large in (2**28, 1):
+        monkeypatch.setattr(array_file, "LARGE", large)
+        with pytest.raises(DataError) as error:
+            data = Arrays(str(path))
+            data.fingerprint()
+            data.load("train")
+        said.append(str(error.value))
+    assert all(line.startswith(f"{path} is not a whole .npy or .npz file (") for line in said)
 
 
 def test_a_small_file_is_read_into_memory(tmp_path: Path) -> None:

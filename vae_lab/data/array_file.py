@@ -22,6 +22,9 @@ LARGE = 2**28
 smaller one is safer in memory: its file may change while it is used."""
 
 
+_PART = 2**24  # bytes that are read at a time
+
+
 class Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -64,12 +67,30 @@ class ArrayFile:
                 f"{self.path}: {key} holds pickled objects, which could run code: save numbers, not objects"
             )
         with self._one_line():
-            if self.headers[key].nbytes >= LARGE and (start := self._start(key)) is not None:
+            if self.is_large(key) and (start := self._start(key)) is not None:
                 return self._mapped(self.headers[key], start)
             if not self.zipped:
                 return np.load(self.path, allow_pickle=False)
             with np.load(self.path, allow_pickle=False) as archive:
                 return archive[key]
+
+    def content(self, key: str) -> Iterator[bytes | memoryview]:
+        """The bytes of an array in C order; of what is mapped from a zip with the check that unzipping it makes."""
+        with self._one_line():
+            header = self.headers[key]
+            if not (self.zipped and self.is_large(key)) or self.is_compressed(key) or header.fortran_order:
+                yield np.ascontiguousarray(self.read(key)).reshape(-1).view(np.uint8).data
+                return
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as file:
+                file.read(header.offset)
+                while part := file.read(_PART):
+                    yield part
+
+    def is_large(self, key: str) -> bool:
+        return self.headers[key].nbytes >= LARGE
+
+    def is_compressed(self, key: str) -> bool:
+        return self._start(key) is None
 
     def _start(self, key: str) -> int | None:
         """Where in the file an array's header is; None if the array is compressed. Of a zip's member 30 bytes, its name and
@@ -80,11 +101,12 @@ class ArrayFile:
             member = archive.getinfo(f"{key}.npy")
             file.seek(member.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
-            return (
-                None
-                if member.compress_type != zipfile.ZIP_STORED
-                else member.header_offset + 30 + int(name) + int(extra)
-            )
+        header = self.headers[key]
+        if member.file_size != header.offset + header.nbytes:
+            raise ValueError(f"{key} has another size than its header says")
+        return (
+            None if member.compress_type != zipfile.ZIP_STORED else member.header_offset + 30 + int(name) + int(extra)
+        )
 
     def _mapped(self, header: Header, start: int) -> np.ndarray:
         order: Literal["F", "C"] = "F" if header.fortran_order else "C"

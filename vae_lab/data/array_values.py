@@ -65,8 +65,8 @@ def read_like(path: Path, spec: Spec, kind: Kind) -> Tensor:
 
 
 def stays(x: np.ndarray, dtype: type) -> bool:
-    """Whether x can be used where it lies in its file."""
-    return isinstance(x, np.memmap) and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
+    """Whether x can be used where it lies in its file: at any address, since what is taken of it are whole rows."""
+    return isinstance(x, np.memmap) and x.dtype == dtype and x.flags.c_contiguous
 
 
 def _check_finite(x: np.ndarray, where: str) -> None:
@@ -99,7 +99,7 @@ def _refuse(is_bad: Callable[[np.ndarray], np.ndarray], x: np.ndarray, where: st
         raise DataError(f"{where} has {value} in row {rows[0]} (of {len(rows)} such rows): {allowed}; {advice}")
 
 
-_BLOCK = 2**24
+_BLOCK = 2**24  # bytes
 
 
 def _blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -29,8 +29,8 @@ class Arrays(Dataset):
     [0, 1] are grey; floats beyond are real.
 
     An array of 256 MB and more stays in its file, so that it may be larger than memory and all processes of a machine
-    share it: bool, uint8 or float32, C order, in an `.npy` or an uncompressed `.npz`. Training reads a few batches ahead.
-    Such a file must not change meanwhile: the run fails if it did.
+    share it: bool, uint8 or float32, C order, in an `.npy` or an uncompressed `.npz`. Training reads a few batches ahead; a
+    draw or threshold that is made once is kept in memory. Such a file must not change meanwhile: the run fails if it did.
 
     Raises DataError, at `spec` where a header shows it and at `load` otherwise, for a file that is missing or damaged,
     pickled objects, wrong shapes, NaN and infinity (with the row), and values that are not of the declared kind.
@@ -83,6 +83,17 @@ class Arrays(Dataset):
         x = stored(array, self._kind, f"{self.path}: {key}")
         mapped = np.shares_memory(x.numpy(), array)
         return Split(x, self._y(labels, len(x)), 255 if x.dtype == torch.uint8 else 1, mapped=mapped)
+
+    def cautions(self) -> list[str]:
+        """Also of what is large and cannot be used where it lies."""
+        found = super().cautions()
+        for key, header in self._keys.items():
+            usable = header.dtype in (bool, np.uint8, np.float32) and not header.fortran_order
+            if self._file.is_large(key) and not (usable and not self._file.is_compressed(key)):
+                size = f"{header.nbytes / 2**30:.1f} GB of {header.dtype}"
+                advice = "bool, uint8 or float32 in C order, uncompressed, would stay in its file"
+                found.append(f"{self.path}: {key} is {size} and is read into memory; {advice}")
+        return found
 
     def check_unchanged(self) -> None:
         mapped = any(split.mapped for split in getattr(self, "_splits", {}).values())
@@ -170,4 +181,4 @@ def _content(path: Path) -> Iterator[bytes | memoryview]:
     for key in sorted(KEYS & file.headers.keys()):
         header = file.headers[key]
         yield f"{key} {header.shape} {header.dtype.str}".encode()
-        yield np.ascontiguousarray(file.read(key)).reshape(-1).view(np.uint8).data
+        yield from file.content(key)

@@ -56,8 +56,9 @@ class Batches:
         rows: Tensor | None = None,
     ) -> None:
         self.device, self.dtype = torch.device(device), torch.float32 if x.is_floating_point() else torch.uint8
-        self.away = mapped or not fits(x, self.device)
-        self.x, self.rows = x if self.away else x.to(device, self.dtype), rows
+        self.fetched_ahead = mapped or not fits(x, self.device)
+        self.x = x if self.fetched_ahead else x.to(device, self.dtype)
+        self.rows = None if rows is None else rows.to(self.x.device)
         self.y = None if y is None else y.to(device)
         self.size = len(x if rows is None else rows)
         self.batch_size = min(batch_size, self.size) if shuffle else batch_size
@@ -106,7 +107,7 @@ class Batches:
     def _fetched(self, order: Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The rows of each batch from number `first` on, and their x as it is stored: read when it is asked for, or ahead of
         that by threads."""
-        if not self.away:
+        if not self.fetched_ahead:
             for rows in order.to(self.device).split(self.batch_size)[first : len(self)]:
                 yield rows, self._fetch(rows)
             return
@@ -121,7 +122,7 @@ class Batches:
 
     def _fetch(self, rows: Tensor) -> Tensor:
         x = self.x.index_select(0, rows if self.rows is None else self.rows[rows])
-        return x.pin_memory() if self.away and self.device.type == "cuda" else x
+        return x.pin_memory() if self.fetched_ahead and self.device.type == "cuda" else x
 
     def _arrived(self, rows: Tensor, coming: "Future[Tensor]") -> tuple[Tensor, Tensor]:
         """From pinned memory a copy to a GPU does not wait for what the GPU is at."""

@@ -184,7 +184,7 @@ class NpyFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, ArrayFile(path, ADVICE)
-        shape, dtype, *_ = self.file.headers["x"]
+        shape, dtype = self.file.headers["x"].shape, self.file.headers["x"].dtype
         if (dtype.names and len(shape) != 1) or (not dtype.names and len(shape) != 2):
             raise DataError(f"{path} has shape {shape}: a table is (n, d), or (n,) of a structured dtype")
         self.names = [*dtype.names] if dtype.names else [*map(str, range(shape[1]))]

@@ -42,7 +42,7 @@ def information(model: VAE, batches: Iterable[Batch], samples: int = 1, seed: in
     Where each label has a prior of its own, it is that of x and z given the label, q(z) that of the examples of the same
     label, and rate = I(x; z | y) + E KL(q(z|y) || p(z|y)).
     """
-    groups = by_label(batches) if isinstance(model.prior, Labelled) else [list(batches)]
+    groups = by_label(batches) if isinstance(model.prior, Labelled) else [batches]
     return Information(torch.cat([_log_ratio(model, group, samples, seed) for group in groups]))
 
 
@@ -56,12 +56,11 @@ def by_label(batches: Iterable[Batch]) -> list[list[Batch]]:
     ]
 
 
-def _log_ratio(model: VAE, batches: list[Batch], samples: int, seed: int) -> Tensor:
-    posteriors = [model.given(batch.y).encode(batch.x) for batch in batches]
-    ratios = []
-    for i, q in enumerate(posteriors):
-        n = len(batches[i].x)
-        noise = model.noise(n, samples, stream(seed, "information", i, batches[i].x.device))
+def _log_ratio(model: VAE, batches: Iterable[Batch], samples: int, seed: int) -> Tensor:
+    encoded = [(model.given(batch.y).encode(batch.x), len(batch.x), batch.x.device) for batch in batches]
+    posteriors, ratios = [q for q, _, _ in encoded], []
+    for i, (q, n, device) in enumerate(encoded):
+        noise = model.noise(n, samples, stream(seed, "information", i, device))
         z = model.posterior.reparametrize(q, noise)
         log_aggregates = torch.cat([log_aggregate(rows, posteriors) for rows in z.flatten(0, 1).split(_ROWS)])
         ratios.append((q.log_prob(z).double() - log_aggregates.view(samples, n)).mean(0))
