@@ -183,6 +183,15 @@ def test_a_revision_of_a_class_renames_the_runs_that_use_it(monkeypatch: pytest.
     assert [words for words in before if before[words] != after[words]] == [("regularizer=dip",)]
 
 
+def test_a_revision_may_depend_on_settings() -> None:
+    """Under mixed precision q became float32; no other run has another name for it."""
+    nodes = {
+        word: compose(*TINY, f"trainer.precision={word}").trainer for word in ("32-true", "bf16-mixed", "bf16-true")
+    }
+    revisions = {word: identity.without_defaults(dict(node)).get("revision") for word, node in nodes.items()}
+    assert revisions == {"32-true": None, "bf16-mixed": 1, "bf16-true": None}
+
+
 def test_an_evaluation_has_a_name_of_its_own() -> None:
     def evaluation(*words: str) -> str:
         return evaluation_hash(request(compose(*TINY, *words)).evaluation.identity())

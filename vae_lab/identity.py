@@ -31,7 +31,8 @@ def signature(settings: Mapping[str, Any], fingerprint: str) -> str:
 
     A setting that equals its class's own default is left out, so that a setting added later renames no run; so is one
     that its class calls `cosmetic`, such as a path. The data enter by the hash of their content. A class whose numbers
-    changed has a `revision`, which renames the runs that use it and no other.
+    changed has a `revision`, which renames the runs that use it and no other, or a `revision_of(**settings)` where it
+    depends on its settings (None for those whose numbers are the same).
     """
     kept = {
         key: _canonical(value)
@@ -80,7 +81,8 @@ def _read_without_defaults(content: str) -> dict[str, Any]:
         for key, value in typed(target, node).items()
         if key not in cosmetic and not (key in parameters and _same(parameters[key].default, value))
     }
-    revision = getattr(target, "revision", None)
+    by_settings = getattr(target, "revision_of", None)
+    revision = by_settings(**kept) if by_settings else getattr(target, "revision", None)
     return kept if revision is None else {**kept, "revision": revision}
 
 

@@ -85,6 +85,14 @@ def trainer(
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
 trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
 
+
+def _revision_of(precision: Precision = "32-true", **other: Any) -> int | None:
+    """q is float32 under mixed precision, and was not."""
+    return 1 if precision.endswith("-mixed") else None
+
+
+trainer.revision_of = _revision_of  # type: ignore[attr-defined]
+
 _PROCESSES = "trainer.devices says how many processes share every batch of a run, on one machine"
 trainer.withheld = {  # type: ignore[attr-defined]  # what the lab decides, and how else to have it
     "barebones": "use trainer=debug, or callbacks and logger",
