@@ -111,10 +111,7 @@ def check_top_level(settings: Mapping[str, Any]) -> None:
         if name not in reported():
             allowed_here = f"a figure of docs/metrics.md, or a list of them{nearest(str(name), reported())}"
             raise RequestError(f"optimized_metric: {name!r} given; must be {allowed_here}")
-    given = {
-        key: settings.get(key) for key, field in TopLevel.model_fields.items() if field.is_required() or key in settings
-    }
-    validate("", TopLevel, given)
+    validate("", TopLevel, {key: settings.get(key) for key in TopLevel.model_fields})
 
 
 Reported: Any = typing.Literal[tuple(reported())]
@@ -137,7 +134,7 @@ class TopLevel(BaseModel):
     latent_dim: Count
     batch_size: Count
     threads: Count
-    compile: bool = False  # a run of before there was such a key has none
+    compile: bool
     init_from: str | None
     rerun: bool
     fail_fast: bool
@@ -189,8 +186,11 @@ def check_machine(settings: Node) -> None:
     if device_of(wanted).type == "cuda" and processes_of(devices) > torch.cuda.device_count():
         raise RequestError(f"trainer.devices: {devices} given; this machine has {torch.cuda.device_count()} GPUs")
     compiler = os.environ.get("CXX", "g++")
-    if settings.get("compile") and device_of(wanted).type == "cpu" and shutil.which(compiler) is None:
-        raise RequestError(f"compile: true given; it needs a C++ compiler, and there is no {compiler} here")
+    if settings["compile"] and device_of(wanted).type == "cpu" and shutil.which(compiler) is None:
+        raise RequestError(
+            f"compile: true given; it needs a C++ compiler, and there is no {compiler} here: install it, set CXX to another, or "
+            "use compile=false"
+        )
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:

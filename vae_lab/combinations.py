@@ -56,7 +56,7 @@ def component_traits(settings: Node) -> list[tuple[str, Traits]]:
     found.append((f"trainer.precision={precision}", Traits(provides=kept, needs=scaled, forbids=lost)))
     plain = Traits(provides=frozenset({"unrecorded_step"}))
     recorded = Traits(forbids={"unrecorded_step": "a step is recorded once, and is ever after the same operations"})
-    found.append(("compile=true", recorded) if settings.get("compile") else ("compile=false", plain))
+    found.append(("compile=true", recorded) if settings["compile"] else ("compile=false", plain))
     return found
 
 

@@ -47,7 +47,7 @@ def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
         "system": platform.system(),
         "cpus": os.cpu_count(),
         "threads": settings["threads"],
-        "compile": settings.get("compile", False),
+        "compile": settings["compile"],
         "device": _device_name(settings["trainer"]["accelerator"]),
         "precision": settings["trainer"]["precision"],
     }

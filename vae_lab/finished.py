@@ -21,6 +21,7 @@ from vae_lab.evaluation.generate import Samples, sample
 from vae_lab.evaluation.interpolate import ITERATIONS, Points, Way, interpolate
 from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.evaluation.traverse import decoded, moved
+from vae_lab.identity import TOP_LEVEL
 from vae_lab.joblog import logged
 from vae_lab.models import VAE
 from vae_lab.options import defaults, folders, option_content
@@ -143,7 +144,8 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
-        settings = {group: option_content(group, str(defaults()[group])) for group in MODEL} | settings  # of older runs
+        added = {group: option_content(group, str(defaults()[group])) for group in MODEL}
+        settings = {**added, "compile": TOP_LEVEL["compile"], **settings}  # what older runs have not
         check_targets(settings, named)
         for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
             check_arguments(key, node)

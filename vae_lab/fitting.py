@@ -101,7 +101,7 @@ def make_module(asked: Request, ledger: Ledger | None = None, processes: Alone =
         corruption=build(settings["corruption"]),
         information=lambda model, batches: information(model, batches).plug_in,
         processes=processes,
-        compiled=settings.get("compile", False),
+        compiled=settings["compile"],
     )
 
 
@@ -121,7 +121,7 @@ def built(asked: Request) -> Request:
     late = [f"the weight of the rate settles at update {weights}, and the run ends at {updates}"] * (weights > updates)
     late += [f"the last stage begins at update {stages}, and the run ends at {updates}"] * (stages >= updates)
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    work = float(updates) * module.objective.samples * parameters
+    work = float(updates) * asked.settings["batch_size"] * module.objective.samples * parameters
     return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters, work=work)
 
 

@@ -36,7 +36,9 @@ class Request:
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
     parameters: int = 0  # of the model, once it was built
-    work: float = 0.0  # of its training, to compare runs by: updates times draws of z times parameters
+    work: float = (
+        0.0  # of its training, to compare runs by: updates times examples of a batch times draws of z times parameters
+    )
     callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytorch_lightning as pl
 import torch
 
 from vae_lab.amounts import duration
 from vae_lab.build import updates_of
-from vae_lab.fitting import lightning_fit, make_trainer, prepared
+from vae_lab.errors import RequestError, RunFailed, typed_line
+from vae_lab.fitting import lightning_fit, make_module, make_trainer, prepared
 from vae_lab.joblog import logged
 from vae_lab.request import Request
 from vae_lab.store import RunDirectory
-from vae_lab.training.trainer import device_of
+from vae_lab.training.trainer import device_of, processes_of
 
 ROUNDS, SECONDS = 5, 0.3  # of each number of threads, in turn, since other work on the machine comes and goes
 WORTH = 1.1
@@ -30,23 +30,33 @@ def candidates(settings: Mapping[str, Any], cores: int) -> list[int]:
     """Numbers of threads: the one that is set, 1, 2, 4, ... and all cores; on a GPU, and of a compiled step, which is made for
     one number, the one that is set."""
     own = int(settings["threads"])
-    if settings.get("compile") or device_of(settings["trainer"]["accelerator"]).type != "cpu":
+    if settings["compile"] or device_of(settings["trainer"]["accelerator"]).type != "cpu":
         return [own]
     powers = [2**power for power in range(cores.bit_length()) if 2**power <= cores]
     return sorted({own, *powers, cores})
 
 
 def timed(asked: Request, threads: Sequence[int]) -> dict[int, float]:
-    """Seconds of an update at each number of threads, medians of turns; validations are left out."""
+    """Seconds of an update at each number of threads, medians of turns; validations are left out.
+
+    Errors: `RequestError` if several processes share the run; `RunFailed` if it cannot be trained.
+    """
+    if processes_of(asked.settings["trainer"]["devices"]) > 1:
+        raise RequestError(
+            "a run is timed that is one process; trainer.devices says how many share this one: set it to 1"
+        )
     turns = _Turns(threads)
-    alone = {"devices": 1, "limit_val_batches": 0, "max_epochs": None, "max_steps": 10**9, "enable_progress_bar": False}
-    settings = {**asked.settings, "trainer": {**asked.settings["trainer"], **alone}, "callbacks": {}}
+    ends = {"max_time": None, "max_epochs": None, "max_steps": 10**9}
+    trainer = {**asked.settings["trainer"], **ends, "limit_val_batches": 0, "enable_progress_bar": False}
+    settings = {**asked.settings, "trainer": trainer, "callbacks": {}}
     before = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         trial = replace(asked, settings=settings, directory=RunDirectory(Path(folder)), callbacks=(turns,))
         try:
             with logged(Path(folder)):
                 lightning_fit(make_trainer(trial, [], progress=False), prepared(trial, resume=False), trial, None)
+        except RuntimeError as error:
+            raise RunFailed(typed_line(error)) from error
         finally:
             torch.set_num_threads(before)
     return {count: statistics.median(found) for count, found in turns.found.items()}
@@ -64,11 +74,12 @@ class _Turns(pl.Callback):
         self._begin(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        updates = pl_module.updates - self.first
+        if updates == 0 or time.perf_counter() - self.started < SECONDS:
+            return
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize()
-        updates, seconds = pl_module.updates - self.first, time.perf_counter() - self.started
-        if updates == 0 or seconds < SECONDS:
-            return
+        seconds = time.perf_counter() - self.started
         count, self.warm = self.turns.pop(0), self.warm - 1
         if self.warm < 0:
             self.found[count].append(seconds / updates)
@@ -79,6 +90,13 @@ class _Turns(pl.Callback):
     def _begin(self, module: Any) -> None:
         torch.set_num_threads(self.turns[0])
         self.first, self.started = module.updates, time.perf_counter()
+
+
+def is_of_a_stage(asked: Request) -> bool:
+    """Whether the run's inference takes other steps later than at its beginning, which is what is timed."""
+    with torch.device("meta"):
+        inference = make_module(asked).inference
+    return bool(inference.adaptive or inference.settled > 0)
 
 
 def told(asked: Request, found: Mapping[int, float], several: bool) -> tuple[list[tuple[str, ...]], str]:
@@ -92,7 +110,7 @@ def told(asked: Request, found: Mapping[int, float], several: bool) -> tuple[lis
         (str(count), f"{1 / seconds:.3g}", f"{found[min(found)] / seconds:.2f}", _took(updates * seconds))
         for count, seconds in found.items()
     ]
-    title = ("threads", "updates/s", "times", f"{updates:,} updates")
+    title = ("threads", "updates/s", "times as fast", f"{updates:,} updates")
     return [title, *rows], advice(found, int(asked.settings["threads"]), several)
 
 
@@ -123,8 +141,3 @@ def advice(found: Mapping[int, float], own: int, several: bool) -> str:
         return f"threads={best} is best: {why} (threads={own} is set; a run of another number has another name)"
     times = f"{found[own] / found[best]:.2f} times as fast as threads={own}"
     return f"threads={best} is {times}, if nothing else runs meanwhile; a run of it has another name"
-
-
-def cores() -> int:
-    """That this process may use."""
-    return int(joblib.cpu_count())

@@ -10,7 +10,7 @@ from vae_lab import compose, timing
 from vae_lab.fitting import built
 from vae_lab.request import request
 
-CPU = {"threads": 1, "trainer": {"accelerator": "cpu"}}
+CPU = {"threads": 1, "compile": False, "trainer": {"accelerator": "cpu"}}
 
 
 @pytest.fixture
@@ -77,6 +77,17 @@ def test_of_a_grid_the_longest_is_timed(lab: Lab, in_tmp: Path, brief: None) -> 
     said = lab("check", "-m", *UNENDING, "trainer.max_steps=20,90,40", "--time")
     assert "3 runs: no mistake found\n" in said.out
     assert "90 updates" in said.out
+
+
+@pytest.mark.parametrize(("inference", "expected"), [("amortized", False), ("aggressive", True), ("two_stage", True)])
+def test_an_inference_that_changes_its_steps_is_said_to(inference: str, expected: bool) -> None:
+    assert timing.is_of_a_stage(request(compose(*TINY, f"inference={inference}"))) is expected
+
+
+def test_several_processes_are_not_timed(lab: Lab, in_tmp: Path) -> None:
+    said = lab("check", *TINY, "trainer.devices=2", "--time")
+    assert said.code == 2
+    assert "trainer.devices says how many share this one: set it to 1\n" in said.err
 
 
 def test_a_search_has_no_run_to_time(lab: Lab, in_tmp: Path) -> None:

@@ -56,18 +56,22 @@ def check(argv: list[str]) -> int:
 
 def _time(tasks: list[Any], multirun: bool) -> None:
     """Trains the longest of the runs for some seconds, and says how fast it would be."""
+    import joblib
+
     from vae_lab import timing
     from vae_lab.errors import RequestError
 
     if not tasks:
         raise RequestError(f"check: {TIME} times a run, and a search has none before it begins; leave out -m")
     request = max(tasks, key=lambda task: task.request.work).request
-    threads = timing.candidates(request.settings, timing.cores())
+    threads = timing.candidates(request.settings, joblib.cpu_count())
     seconds = len(threads) * (timing.ROUNDS + 1) * timing.SECONDS
-    print(f"{request.label}: training it for {seconds:.0f} s or some updates, which leaves nothing behind", flush=True)
+    print(f"{request.label}: timed for about {seconds:.0f} s, of which nothing is kept", flush=True)
     (titles, *rows), advice = timing.told(request, timing.timed(request, threads), multirun and len(tasks) > 1)
     print_table(titles, rows, sys.stdout)
     print(advice)
+    if timing.is_of_a_stage(request):
+        print("what was timed is the beginning: this inference takes other steps later, and the whole may take less")
 
 
 def _tasks(asked: Any) -> list[Any]:
