@@ -47,8 +47,8 @@ def settings(*words: str) -> dict[str, Any]:
 
 
 def steps(latents: int = 50, examples: int = 10_000) -> Callable[[], float]:
-    """A block of steps; seconds of one."""
-    loop = bare_loop(settings(f"latent_dim={latents}") if latents != 50 else settings(), examples=examples)
+    """A block of steps of a bare loop over the lab's parts; seconds of one."""
+    loop = bare_loop({**settings(), "latent_dim": latents}, examples=examples)
 
     def block() -> float:
         began = time.perf_counter()

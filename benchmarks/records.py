@@ -56,6 +56,18 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+def ratio_between(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """The second least and the second greatest ratio of all rounds: of eleven they have the true median between them in 98.8 %
+    of all cases (by the binomial distribution, whatever that of the rounds)."""
+    found = sorted(x / y for x, y in zip(a, b, strict=True))
+    return found[min(1, len(found) - 1)], found[max(-2, -len(found))]
+
+
+def ratio_spread(a: Sequence[float], b: Sequence[float]) -> str:
+    least, most = ratio_between(a, b)
+    return f"{ratio(a, b):.2f} ({least:.2f} to {most:.2f})"
+
+
 def ratio(a: Sequence[float], b: Sequence[float]) -> float:
     """The median over rounds of a / b: what slowed down a round slowed down both."""
     return statistics.median(x / y for x, y in zip(a, b, strict=True))

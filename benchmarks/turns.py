@@ -92,7 +92,9 @@ def in_turn(contenders: Sequence[Contender], rounds: int, steps: int, folder: Pa
     try:
         found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for i in range(1 + rounds):
-            for contender, process in processes.items():
+            first = i % len(contenders)  # what is left in the caches is another's in every round
+            for contender in (*contenders[first:], *contenders[:first]):
+                process = processes[contender]
                 seconds = _block(process, steps)
                 if seconds is None:
                     raise RuntimeError(f"{contender.name} ended: {contender.said(folder).read_text()[-2000:]}")

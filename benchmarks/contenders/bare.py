@@ -38,10 +38,16 @@ def loss_of(encoder: nn.Module, decoder: nn.Module, x: Tensor, samples: int) -> 
 @torch.inference_mode()
 def nll_of(encoder: nn.Module, decoder: nn.Module, x: Tensor) -> float:
     parts = []
-    for _ in range(0, IMPORTANCE, BLOCK // len(x)):
-        distortion, _, ratio = log_weights(encoder, decoder, x, BLOCK // len(x))
+    for samples in blocks(len(x)):
+        distortion, _, ratio = log_weights(encoder, decoder, x, samples)
         parts.append((ratio - distortion).double().logsumexp(0))
-    return float((math.log(len(parts) * (BLOCK // len(x))) - torch.stack(parts).logsumexp(0)).mean())
+    return float((math.log(IMPORTANCE) - torch.stack(parts).logsumexp(0)).mean())
+
+
+def blocks(examples: int) -> list[int]:
+    """The samples of NLL in blocks."""
+    size = BLOCK // examples
+    return [min(size, IMPORTANCE - first) for first in range(0, IMPORTANCE, size)]
 
 
 def main() -> None:

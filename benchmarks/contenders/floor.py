@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from benchmarks.contenders.bare import BLOCK, log_weights, loss_of
-from benchmarks.contenders.nets import DRAWS, IMPORTANCE, nets
+from benchmarks.contenders.bare import blocks, log_weights, loss_of
+from benchmarks.contenders.nets import DRAWS, nets
 from benchmarks.contenders.place import DEVICE
 from benchmarks.turns import Turns
 
@@ -18,8 +18,8 @@ aten = torch.ops.aten
 PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution, aten.convolution_backward}
 
 
-def products(model: str, batch_size: int) -> tuple[list[Callable[[], Any]], int]:
-    """The products of a recorded step, each with inputs of the shapes that it had, and how often they are done."""
+def products(model: str, batch_size: int) -> list[Callable[[], Any]]:
+    """The products of a recorded step, each with inputs of the shapes that it had."""
     encoder, decoder = (net.to(DEVICE) for net in nets(model))
     parameters = [*encoder.parameters(), *decoder.parameters()]
     x = torch.rand(batch_size, 1, 28, 28, device=DEVICE).round()
@@ -27,7 +27,7 @@ def products(model: str, batch_size: int) -> tuple[list[Callable[[], Any]], int]
     def step(x: torch.Tensor) -> Any:
         if model == "nll":
             with torch.no_grad():
-                return log_weights(encoder, decoder, x, BLOCK // batch_size)[0]
+                return [log_weights(encoder, decoder, x, samples)[0] for samples in blocks(batch_size)]
         return torch.autograd.grad(loss_of(encoder, decoder, x, DRAWS.get(model, 1)), parameters)
 
     recorded = make_fx(step)(x)
@@ -36,7 +36,7 @@ def products(model: str, batch_size: int) -> tuple[list[Callable[[], Any]], int]
         if getattr(node.target, "overloadpacket", None) in PRODUCTS:
             given = torch.fx.node.map_arg(node.args, lambda one: _like(recorded, one))
             found.append(lambda target=node.target, given=given, how=dict(node.kwargs): target(*given, **how))
-    return found, IMPORTANCE // (BLOCK // batch_size) if model == "nll" else 1
+    return found
 
 
 def _like(recorded: torch.fx.GraphModule, node: torch.fx.Node) -> torch.Tensor:
@@ -55,13 +55,12 @@ def _dense(value: Any) -> bool:
 def main() -> None:
     model, batch_size = sys.argv[1], int(sys.argv[2])
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    calls, times = products(model, batch_size)
+    calls = products(model, batch_size)
     turns = Turns()
     with torch.inference_mode():
         while True:
-            for _ in range(times):
-                for each in calls:
-                    each()
+            for each in calls:
+                each()
             turns.step()
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 LATENTS, EXAMPLES, SAMPLES, IMPORTANCE = 50, 10_000, 50, 1000
-SHAPES = {"vae": (1, 28, 28), "iwae": (1, 28, 28), "nll": (1, 28, 28), "conv": (1, 28, 28)}
 DRAWS = {"iwae": SAMPLES}  # of z for each example in training
 
 
