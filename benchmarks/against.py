@@ -13,6 +13,7 @@ least and the second greatest; and the most memory that each has had. Writes `be
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,21 @@ def tell(row: Row, found: dict[str, Any]) -> list[dict[str, Any]]:
     return reached
 
 
+RATIOS = (("lab", "same"), ("lab", "pythae"), ("compiled", "pythae"))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of docs/speed.md: steps a second of each, then the ratios."""
+    titles = ["", *ALL, *(f"{a} / {b}" for a, b in RATIOS)]
+    lines = [titles, ["---"] * len(titles)]
+    for row in rows:
+        rates = row["rates"]
+        medians = [f"{statistics.median(rates[name]):.3g}" if name in rates else "" for name in ALL]
+        ratios = [ratio_spread(rates[a], rates[b]) if {a, b} <= rates.keys() else "" for a, b in RATIOS]
+        lines.append([f"{row['model']}-{row['batch_size']}", *medians, *ratios])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
@@ -136,6 +152,7 @@ def main() -> None:
         found = measured(row, options.rounds)
         rows.append({**found, "targets": tell(row, found)})
         keep("against", rounds=options.rounds, rows=rows)
+    print(markdown(rows))
 
 
 if __name__ == "__main__":

@@ -125,6 +125,19 @@ def test_what_changes_later_is_found_out_too(compose: Any, monkeypatch: pytest.M
         steps.take(50)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [pytest.param(one.values[0], id=one.id) for one in _compositions()])
+def test_the_step_of_a_hundred_batches_later_is_the_same(
+    words: list[str], compose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that goes with compile=true is refused for what it does later, such as an inference in stages."""
+    monkeypatch.setattr(torch, "compile", lambda recorded, **_: recorded)
+    steps = Steps(request(compose([*words, "compile=true"])))
+    for number, batch in enumerate(islice(steps._endless(), max(step.LOOKED_AT) + 1)):
+        steps.module.training_step(batch, number)
+    assert steps.module._batch_step._batches > max(step.LOOKED_AT)
+
+
 @pytest.mark.parametrize("part", ["rate", "distortion"])
 def test_a_part_that_counts_for_nothing_yet_is_looked_at(
     part: str, compose: Any, monkeypatch: pytest.MonkeyPatch
