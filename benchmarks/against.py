@@ -13,7 +13,6 @@ least and the second greatest; and the most memory that each has had. Writes `be
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -136,7 +135,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [titles, ["---"] * len(titles)]
     for row in rows:
         rates = row["rates"]
-        medians = [f"{statistics.median(rates[name]):.3g}" if name in rates else "" for name in ALL]
+        medians = [spread(rates[name]).split()[0] if name in rates else "" for name in ALL]
         ratios = [ratio_spread(rates[a], rates[b]) if {a, b} <= rates.keys() else "" for a, b in RATIOS]
         lines.append([f"{row['model']}-{row['batch_size']}", *medians, *ratios])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
