@@ -33,10 +33,22 @@ def flags_first(argv: Sequence[str]) -> list[str]:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    flags = ["--multirun", "--config-dir", "--cfg", "--info", "--help", "--hydra-help", "--dry-run", "--retry-failed"]
+    flags = [
+        "--multirun",
+        "--config-dir",
+        "--cfg",
+        "--info",
+        "--help",
+        "--hydra-help",
+        "--dry-run",
+        "--retry-failed",
+        "--time",
+    ]
     word = message.rpartition(" ")[2]
     if word == "--dry-run":
         raise RequestError("--dry-run: belongs to vae-lab study; vae-lab check, with -m too, runs nothing")
+    if word.partition("=")[0] == "--time":
+        raise RequestError(f"{word}: --time belongs to vae-lab check, and takes no value")
     hint = nearest(word, flags)
     raise RequestError(f"{message}{hint}; vae-lab --help and vae-lab train --hydra-help list what there is")
 

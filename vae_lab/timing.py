@@ -1,6 +1,7 @@
 """How fast a run would train, by its number of threads: a few seconds of it, thrown away. It advises and sets nothing, since
 the number of threads is part of a run's name: sums in another order have other last bits."""
 
+import os
 import statistics
 import tempfile
 import time
@@ -36,15 +37,18 @@ def candidates(settings: Mapping[str, Any], cores: int) -> list[int]:
     return sorted({own, *powers, cores})
 
 
+def check_alone(asked: Request) -> None:
+    """Errors: `RequestError` if several processes share the run."""
+    devices = asked.settings["trainer"]["devices"]
+    if processes_of(devices) > 1:
+        raise RequestError(f"--time takes runs of one process; trainer.devices={devices} given: set it to 1")
+
+
 def timed(asked: Request, threads: Sequence[int]) -> dict[int, float]:
     """Seconds of an update at each number of threads, medians of turns; validations are left out.
 
-    Errors: `RequestError` if several processes share the run; `RunFailed` if it cannot be trained.
+    Errors: `RunFailed` if the run cannot be trained.
     """
-    if processes_of(asked.settings["trainer"]["devices"]) > 1:
-        raise RequestError(
-            "a run is timed that is one process; trainer.devices says how many share this one: set it to 1"
-        )
     turns = _Turns(threads)
     ends = {"max_time": None, "max_epochs": None, "max_steps": 10**9}
     trainer = {**asked.settings["trainer"], **ends, "limit_val_batches": 0, "enable_progress_bar": False}
@@ -110,7 +114,7 @@ def told(asked: Request, found: Mapping[int, float], several: bool) -> tuple[lis
         (str(count), f"{1 / seconds:.3g}", f"{found[min(found)] / seconds:.2f}", _took(updates * seconds))
         for count, seconds in found.items()
     ]
-    title = ("threads", "updates/s", "times as fast", f"{updates:,} updates")
+    title = ("threads", "updates/s", "times as fast", f"{updates:,} updates alone")
     return [title, *rows], advice(found, int(asked.settings["threads"]), several)
 
 
@@ -123,7 +127,7 @@ def advice(found: Mapping[int, float], own: int, several: bool) -> str:
 
     Example:
         >>> advice({1: 0.010, 2: 0.006}, own=1, several=False)
-        'threads=2 is 1.67 times as fast as threads=1, if nothing else runs meanwhile; a run of it has another name'
+        'threads=2 is 1.7 times as fast as threads=1, if nothing else runs meanwhile; a run of it has another name'
         >>> advice({1: 0.010, 2: 0.006}, own=1, several=True)
         'threads=1 is best: a core does most with it, and runs go side by side'
     """
@@ -139,5 +143,14 @@ def advice(found: Mapping[int, float], own: int, several: bool) -> str:
         return f"threads={own} is best: {why}"
     if several:
         return f"threads={best} is best: {why} (threads={own} is set; a run of another number has another name)"
-    times = f"{found[own] / found[best]:.2f} times as fast as threads={own}"
-    return f"threads={best} is {times}, if nothing else runs meanwhile; a run of it has another name"
+    times = f"{found[own] / found[best]:.2g} times as fast as threads={own}"
+    idle = ", if nothing else runs meanwhile" if best > own else ""
+    return f"threads={best} is {times}{idle}; a run of it has another name"
+
+
+def load(cores: int) -> str:
+    """What is to be known of the machine: with fewer idle cores than threads these wait for each other at every operation."""
+    busy = os.getloadavg()[0]
+    return f"other work keeps {busy:.1f} of {cores} cores busy: more threads look worse than on an idle machine" * (
+        busy > 0.5
+    )

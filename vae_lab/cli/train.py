@@ -64,12 +64,18 @@ def _time(tasks: list[Any], multirun: bool) -> None:
     if not tasks:
         raise RequestError(f"check: {TIME} times a run, and a search has none before it begins; leave out -m")
     request = max(tasks, key=lambda task: task.request.work).request
-    threads = timing.candidates(request.settings, joblib.cpu_count())
-    seconds = len(threads) * (timing.ROUNDS + 1) * timing.SECONDS
-    print(f"{request.label}: timed for about {seconds:.0f} s, of which nothing is kept", flush=True)
+    timing.check_alone(request)
+    cores = joblib.cpu_count()
+    threads = timing.candidates(request.settings, cores)
+    seconds, load = len(threads) * (timing.ROUNDS + 1) * timing.SECONDS, timing.load(cores)
+    which = f"{request.label}{f', the longest of {len(tasks)}' if len(tasks) > 1 else ''}"
+    print(f"{which}: timed for about {seconds:.0f} s, of which nothing is kept", flush=True)
     (titles, *rows), advice = timing.told(request, timing.timed(request, threads), multirun and len(tasks) > 1)
     print_table(titles, rows, sys.stdout)
     print(advice)
+    print("validations and the evaluation at the end take more: they are not in these figures")
+    if load:
+        print(load)
     if timing.is_of_a_stage(request):
         print("what was timed is the beginning: this inference takes other steps later, and the whole may take less")
 
@@ -157,6 +163,8 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
         elif pending := to_do(tasks, retry_failed):
             with handed_over(pending):
                 _hand_to_hydra([*argv, f"hydra/sweeper={SWEEPER}"])
+        else:
+            print(f"{counted(len(tasks), 'run')}: nothing left to do; they are in {tasks[0].path.parent}", flush=True)
     except (RequestError, OSError):
         raise
     except SystemExit as stop:

@@ -45,9 +45,12 @@ class ArrayFile:
     def __init__(self, path: Path, advice: str) -> None:
         self.path, self.advice = path, advice
         if not path.is_file():
-            raise DataError(f"{path} is missing: {advice}")
+            raise DataError(f"{path} is {'a folder' if path.is_dir() else 'missing'}: {advice}")
         with self._one_line():
             self.zipped = zipfile.is_zipfile(path)
+            with path.open("rb") as file:
+                if not self.zipped and file.read(2) == b"PK":
+                    raise ValueError("it is an archive whose end is missing")
 
     @cached_property
     def headers(self) -> Mapping[str, Header]:

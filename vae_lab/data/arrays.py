@@ -88,11 +88,14 @@ class Arrays(Dataset):
         """Also of what is large and cannot be used where it lies."""
         found = super().cautions()
         for key, header in self._keys.items():
-            usable = header.dtype in (bool, np.uint8, np.float32) and not header.fortran_order
-            if self._file.is_large(key) and not (usable and not self._file.is_compressed(key)):
-                size = f"{header.nbytes / 2**30:.1f} GB of {header.dtype}"
-                advice = "bool, uint8 or float32 in C order, uncompressed, would stay in its file"
-                found.append(f"{self.path}: {key} is {size} and is read into memory; {advice}")
+            if not self._file.is_large(key):
+                continue
+            usable = header.dtype in (bool, np.uint8, np.float32)
+            why = [f"is {header.dtype}, not float32, uint8 or bool"] * (not usable)
+            why += ["is in Fortran order"] * header.fortran_order + ["is compressed"] * self._file.is_compressed(key)
+            if why:
+                size = f"{key}, {header.nbytes / 2**30:.1f} GB, is read into memory"
+                found.append(f"{self.path}: {size}, since it {' and '.join(why)}; else it could stay in its file")
         return found
 
     def check_unchanged(self) -> None:
