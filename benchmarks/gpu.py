@@ -3,8 +3,8 @@
 `python -m benchmarks.gpu [--rounds 7]` needs what `make setup` installs, with a CUDA build of torch. It first checks, on
 the device, that a step finds what it finds on the CPU (in float64), that the compiled step, which is a CUDA graph there,
 finds what the plain one finds, that bf16-mixed keeps the sums of the likelihood and the KL in float32, and that whole
-runs, plain and compiled, end at the same figures. Then it times the lab, the lab compiled and plain Lightning beside the bare loop, in turn,
-on a small and on a convolutional model, and NLL with 1,000 samples. Writes `benchmarks/results/gpu.json`. Without a GPU it
+runs, plain and compiled, end at the same figures. Then it times the lab, the lab compiled and plain Lightning beside the bare
+loop, in turn, on a small and on a convolutional model, and NLL with 1,000 samples. Writes `benchmarks/results/gpu.json`. Without a GPU it
 does the same on the CPU and says so, which tests the script and nothing else.
 """
 

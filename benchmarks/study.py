@@ -3,10 +3,11 @@
 `python -m benchmarks.study [--model vae|conv] [--rounds 5] [--epochs N]` times whole commands, start-up included, in turn:
 the lab one run after the other on one thread and on all, side by side with one thread each (what `vae-lab study` does by
 itself); of the MLP also the same compiled, and pythae on one thread and on all. Of one and all threads the one that was 1.3
-times slower in the first round has no further turn. Every one trains the same networks for as many epochs on 10,000 images of 28 x 28; the lab also validates,
-checkpoints and evaluates, with K = 1.
+times slower in the first round has no further turn. Every one trains the same networks for as many epochs on 10,000 images of
+28 x 28; the lab also validates, checkpoints and evaluates, with K = 1.
 
-It prints seconds, and of the MLP the overhead of a run in a warm sweep, from runs of one update. Writes `benchmarks/results/study-MODEL.json`.
+It prints seconds, and of the MLP the overhead of a run in a warm sweep, from runs of one update. Writes
+`benchmarks/results/study-MODEL.json`.
 """
 
 import argparse

@@ -36,9 +36,7 @@ class Request:
     directory: RunDirectory
     cautions: tuple[str, ...] = ()
     parameters: int = 0  # of the model, once it was built
-    work: float = (
-        0.0  # of its training, to compare runs by: updates times examples of a batch times draws of z times parameters
-    )
+    work: float = 0.0  # updates times batch size times draws of z times parameters, to compare runs by
     callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property

@@ -15,6 +15,7 @@ import torch
 
 from vae_lab.amounts import duration
 from vae_lab.build import updates_of
+from vae_lab.data.dataset import DataError
 from vae_lab.errors import RequestError, RunFailed, typed_line
 from vae_lab.fitting import lightning_fit, make_module, make_trainer, prepared
 from vae_lab.joblog import logged
@@ -47,7 +48,7 @@ def check_alone(asked: Request) -> None:
 def timed(asked: Request, threads: Sequence[int]) -> dict[int, float]:
     """Seconds of an update at each number of threads, medians of turns; validations are left out.
 
-    Errors: `RunFailed` if the run cannot be trained.
+    Errors: `RequestError` if its data cannot be read; `RunFailed` if it cannot be trained.
     """
     turns = _Turns(threads)
     ends = {"max_time": None, "max_epochs": None, "max_steps": 10**9}
@@ -59,6 +60,8 @@ def timed(asked: Request, threads: Sequence[int]) -> dict[int, float]:
         try:
             with logged(Path(folder)):
                 lightning_fit(make_trainer(trial, [], progress=False), prepared(trial, resume=False), trial, None)
+        except DataError as error:  # what a header does not show
+            raise RequestError(str(error)) from error
         except RuntimeError as error:
             raise RunFailed(typed_line(error)) from error
         finally:

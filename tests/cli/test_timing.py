@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_runs import TINY, UNENDING, Lab
@@ -90,6 +91,16 @@ def test_several_processes_are_not_timed(lab: Lab, in_tmp: Path) -> None:
     assert said.code == 2
     assert "--time takes runs of one process; trainer.devices=2 given: set it to 1\n" in said.err
     assert "timed for" not in said.out
+
+
+def test_data_that_are_bad_beyond_their_header_are_one_line(lab: Lab, in_tmp: Path) -> None:
+    x = np.zeros((50, 4), np.float32)
+    x[7, 2] = 3
+    np.save(in_tmp / "x.npy", x)
+    said = lab("check", "dataset=arrays", "dataset.path=x.npy", "dataset.kind=unit", "likelihood=gaussian", "--time")
+    assert said.code == 2
+    told = "x.npy: x has 3.0 in row 7 (of 1 such rows): dataset.kind=unit allows [0, 1]; rescale x, or use dataset.kind=real"
+    assert said.err == f"vae-lab: {told}\n"
 
 
 def test_a_search_has_no_run_to_time(lab: Lab, in_tmp: Path) -> None:
