@@ -21,6 +21,7 @@ from vae_lab.store import BEST, CONFIG, LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.held_out import objective_loss
 from vae_lab.training.trainer import device_of
+from vae_lab.training.weights import rate_weight
 from vae_lab.training.window import Diverged
 
 
@@ -39,7 +40,7 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
     for split in ("val", "test"):
         batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
         metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
-        metrics[f"{split}/beta"] = float(objective.beta(updates))
+        metrics[f"{split}/beta"] = float(rate_weight(model, objective, updates))
     if not math.isfinite(metrics["test/elbo"]):
         raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:

@@ -29,6 +29,7 @@ from vae_lab.places import packaged
 from vae_lab.request import Request, request
 from vae_lab.training.inference import Aggressive, SemiAmortized
 from vae_lab.training.step import terms_of
+from vae_lab.training.weights import coefficients
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO = yaml.safe_load((ROOT / "experiments" / "collapse_digits" / "study.yaml").read_text(encoding="utf-8"))
@@ -133,7 +134,7 @@ def test_the_encoder_sees_what_is_corrupted_and_the_decoder_answers_for_x(name: 
 
 
 def rates_of(module: Any, updates: int) -> list[float]:
-    return [float(module.coefficients(t).rate) for t in range(updates)]
+    return [float(coefficients(module.model, module.objective, t).rate) for t in range(updates)]
 
 
 def test_the_first_stage_leaves_the_rate_out(compose: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 from vae_lab.distributions import stream
 from vae_lab.models import VAE, Batch
 from vae_lab.objectives import Objective
+from vae_lab.training.weights import coefficients
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def objective_loss(model: VAE, objective: Objective, batches: Iterable[Batch], u
 def batch_loss(model: VAE, objective: Objective, batch: Batch, index: int, updates: int) -> float:
     """That of one batch, by the noise that belongs to its number in the split."""
     noise = model.noise(len(batch.x), objective.samples, stream(0, "held-out loss", index, batch.x.device))
-    return float(objective(model.terms(batch, noise), objective.coefficients(updates)))
+    return float(objective(model.terms(batch, noise), coefficients(model, objective, updates)))
 
 
 def weighted_mean(values: list[tuple[int, float]]) -> float:

@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE, Batch
 from vae_lab.objectives import Objective
-from vae_lab.objectives.objective import Coefficients
 from vae_lab.training.corruption import Clean
 from vae_lab.training.held_out import batch_loss, weighted_mean
 from vae_lab.training.inference import Amortized
@@ -22,12 +21,13 @@ from vae_lab.training.ledger import Ledger
 from vae_lab.training.loop import counted_step, needs_every_hook
 from vae_lab.training.processes import ALONE, Alone
 from vae_lab.training.step import CompiledStep, Step, StepInputs, StepResult
+from vae_lab.training.weights import coefficients, counts_in_full, rate_weight
 from vae_lab.training.window import Window
 
 Scheduler = LRScheduler | ReduceLROnPlateau
 
 
-_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares"})
+_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares", "_weight"})
 
 
 class Meter(Protocol):
@@ -86,6 +86,7 @@ class Training(pl.LightningModule):
         self.gradient_clip_val, self.accumulate = gradient_clip_val, accumulate
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
         self._seed, self._ledger, self._processes = seed, ledger, processes
+        self._weight: float | Tensor = 1.0  # of the rate, in the last update
         self._window = Window()
         self._generator: torch.Generator | None = None
         self._bad: Any = None
@@ -123,10 +124,11 @@ class Training(pl.LightningModule):
 
     def descend(self, batch: Batch, frozen: Iterable[nn.Parameter] = ()) -> None:
         """One batch of descent on the objective by everything but `frozen`: an inference's usual step."""
+        self._weight = rate_weight(self.model, self.objective, self.updates)  # before a controller moves on
         found = self._differentiate(batch, "posterior", self.batches, frozen)
         self.batches += 1
         self._window.note(*found)
-        if self.inference.rate_weight(self.updates) == 1:  # a controller learns nothing of a stage that leaves it out
+        if counts_in_full(self.model, self.updates):  # a controller learns nothing of a stage that leaves it out
             self.objective.observe(found.distortion, found.rate)
         if self._ends_update:
             self._update()
@@ -171,12 +173,8 @@ class Training(pl.LightningModule):
     def step_inputs(self, batch: Batch, generator: torch.Generator) -> StepInputs:
         """What a step of training is a function of."""
         noise = self.model.noise(len(batch.x), self.objective.samples, generator)
-        return StepInputs(batch.x, batch.y, self.corruption(batch.x), noise, self.coefficients(self.updates))
-
-    def coefficients(self, t: int) -> Coefficients:
-        """The objective's coefficients at update t, as far as the inference lets the rate count."""
-        weights, factor = self.objective.coefficients(t), self.inference.rate_weight(t)
-        return weights if factor == 1 else weights._replace(rate=weights.rate * factor)
+        weights = coefficients(self.model, self.objective, self.updates)
+        return StepInputs(batch.x, batch.y, self.corruption(batch.x), noise, weights)
 
     def _noise_stream(self, purpose: str, counter: int) -> torch.Generator:
         if self._generator is None or self._generator.device != self.device:
@@ -248,7 +246,7 @@ class Training(pl.LightningModule):
         return cast(Amortized, self.model.inference)
 
     def _log_window(self) -> None:
-        series = {**self._window.close(self.updates), "beta": self._weight(self.updates - 1), **self.inference.facts()}
+        series = {**self._window.close(self.updates), "beta": float(self._weight), **self.inference.facts()}
         self._write({f"train/{name}": value for name, value in series.items()})
 
     def _write(self, metrics: dict[str, float]) -> None:
@@ -280,7 +278,7 @@ class Training(pl.LightningModule):
     def _validated(self) -> dict[str, float]:
         metrics = {f"val/{name}": value for name, value in self._meter.compute().items()}
         metrics["val/loss"] = weighted_mean(self._losses)
-        metrics["val/beta"] = self._weight(self.updates)
+        metrics["val/beta"] = float(rate_weight(self.model, self.objective, self.updates))
         return metrics
 
     # ---- what Lightning asks for
@@ -299,10 +297,6 @@ class Training(pl.LightningModule):
     def adaptive(self) -> bool:
         """Whether either follows what it measures, so that nobody knows when its warm-up has ended."""
         return self.objective.adaptive or self.inference.adaptive
-
-    def _weight(self, t: int) -> float:
-        """The weight of the rate relative to the distortion's."""
-        return float(self.objective.beta(t)) * self.inference.rate_weight(t)
 
     def configure_optimizers(self) -> Any:
         own = self.objective.parameter_groups()
@@ -342,6 +336,7 @@ class Training(pl.LightningModule):
             "updates": self.updates,
             "batches": self.batches,
             "window": self._window.means(),
+            "weight": float(self._weight),
             "history": sum(getattr(logger, "size", 0) for logger in self.loggers),
         }
 
@@ -349,3 +344,4 @@ class Training(pl.LightningModule):
         state = checkpoint["vae_lab"]
         self.updates, self.batches = state["updates"], state["batches"]
         self._window.restore(state["window"])
+        self._weight = state.get("weight", 1.0)  # older checkpoints have none
