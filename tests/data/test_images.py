@@ -15,6 +15,7 @@ from PIL import Image
 from vae_lab.data import DataError, image_files
 from vae_lab.data.image_files import read_picture
 from vae_lab.data.images import Images
+from vae_lab.data.split_folders import layout
 
 SPLITS = ("train", "val", "test")
 RNG = np.random.default_rng(0)
@@ -306,21 +307,89 @@ def test_a_folder_that_is_not_sorted_or_not_there(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        (
-            ["train/a.png", "valid/a.png", "test/a.png"],
-            r"has 'valid': a split is train, val or test \(did you mean 'val'\?\)",
-        ),
-        (["train/a.png", "val/a.png"], "has no example of test: a split of your own needs train and test"),
-        (
-            ["train/a.png", "test/a.png"],
-            "each split needs an example, and these would have train 1, val 0: give more examples, or other dataset.val_fraction",
-        ),
-        (["train/a.png", "test/a.png", "b.png"], r"has 'b.png': a split is train, val or test"),
+        (["train/a.png", "test/a.png"], r"pictures \(in splits\): each split needs an example, and these would have train 1, val 0: give more examples, or other dataset.val_fraction"),
+        (["train/a.png", "test/a.png", "b.png"], r"pictures has test, train, called as splits are, and beside that b.png: move it away .*dataset.splits=false"),
+        (["Train/a.png", "holdout/a.png"], r"pictures has Train, called as splits are, and beside that holdout: move it away or call it .*dataset.splits=false"),
+        (["Valid/a.png", "Test/a.png"], r"pictures has the folders Test, Valid, splits by their names, and none for train: dataset.splits=false"),
     ],
-)
+)  # fmt: skip
 def test_splits_that_are_none(names: list[str], line: str, folder: Folder) -> None:
-    with pytest.raises(DataError, match=rf"pictures \(in splits, since it has a folder train\):? {line}"):
+    with pytest.raises(DataError, match=line):
         Images(str(folder(names))).spec()
+    assert layout(names, False, "here").splits == []
+
+
+SPELLED = [
+    ("{split}/{kind}/", {"train": "Train", "val": "Val", "test": "Test"}),
+    ("{split}/{kind}/", {"train": "training_set", "val": "valid", "test": "testing"}),
+    ("{split}/{kind}/", {"train": "TRAIN", "val": "dev", "test": "TEST"}),
+    ("{split}/{kind}/", {"train": "train2017", "val": "validation", "test": "test2017"}),
+    ("{kind}/{split}/", {"train": "train", "val": "val", "test": "test"}),
+    ("images/{split}/{kind}/", {"train": "train", "val": "val", "test": "test"}),
+]
+
+
+@pytest.mark.parametrize(("form", "spelling"), SPELLED)
+def test_splits_by_any_name_are_those_of_the_plain_one(
+    form: str, spelling: dict[str, str], folder: Folder, tmp_path: Path
+) -> None:
+    """The same pictures with the same labels in each split, whatever the folders are called and wherever they lie."""
+    places = [(split, kind, i) for split in SPLITS for kind in ("cat", "dog") for i in range(3)]
+    path = folder([f"{split}/{kind}/{i}.png" for split, kind, i in places])
+    other = tmp_path / "other"
+    for split, kind, i in places:
+        to = other / form.format(split=spelling[split], kind=kind) / f"{i}.png"
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path / split / kind / f"{i}.png", to)
+    plain, data = Images(str(path)), Images(str(other))
+    assert data.label_names == ["cat", "dog"]
+    for split in SPLITS:
+        assert torch.equal(data.load(split).x, plain.load(split).x)
+        assert torch.equal(data.load(split).y, plain.load(split).y)
+    (line,) = data.cautions()
+    assert all(f"{split} ({name})" in line for split, name in spelling.items())
+    assert "\n" not in line
+
+
+def test_what_was_taken_for_classes_and_is_in_splits_has_another_fingerprint(folder: Folder) -> None:
+    """A run of before had test pictures in train. Folders that are read as before keep their runs."""
+    path = folder([*numbered(4, "train/"), *numbered(4, "val/"), *numbered(4, "test/")])
+    plain = Images(str(path)).fingerprint()
+    assert (
+        plain
+        == Images(str(path), splits=False).fingerprint()
+        == image_files.folder_hash(path, Images(str(path))._found)
+    )
+    for split in SPLITS:
+        (path / split).rename(path / split.title())
+    data, classes = Images(str(path)), Images(str(path), splits=False)
+    assert data.fingerprint() != classes.fingerprint()
+    assert classes.fingerprint() == image_files.folder_hash(path, data._found)
+    assert (classes.label_names, classes.spec().sizes) == (["Test", "Train", "Val"], {"train": 10, "val": 1, "test": 1})
+    assert classes.cautions() == []
+
+
+def test_a_split_that_no_folder_is_of_is_drawn_from_train(folder: Folder) -> None:
+    path = folder([*numbered(20, "train/"), *numbered(5, "valid/")])
+    data = Images(str(path), test_fraction=0.2)
+    assert data.spec().sizes == {"train": 16, "val": 5, "test": 4}
+    own = {np.asarray(Image.open(file)).tobytes() for file in (path / "train").iterdir()}
+    parts = {split: {x.numpy().tobytes() for x in data.load(split).x} for split in SPLITS}
+    assert parts["train"] | parts["test"] == own
+    assert not parts["train"] & parts["test"]
+    assert "train (train), val (valid), test (drawn from train)" in data.cautions()[0]
+    shutil.rmtree(path / "valid")
+    assert Images(str(path)).spec().sizes == {"train": 16, "val": 2, "test": 2}
+
+
+def test_a_class_that_is_called_train(folder: Folder) -> None:
+    path = folder([*numbered(8, "bus/"), *numbered(8, "car/"), *numbered(8, "train/")])
+    data = Images(str(path))
+    assert data.label_names == ["bus", "car", "train"]
+    assert sum(data.spec().sizes.values()) == 24
+    assert data.cautions() == ["the folder train is taken for a class, since bus, car beside it are no splits"]
+    assert Images(str(path), splits=False).cautions() == []
+    assert Images(str(path), splits=False).label_names == data.label_names
 
 
 def test_photographs_are_not_taken_at_their_full_size_unasked(folder: Folder) -> None:

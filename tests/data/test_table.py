@@ -155,6 +155,20 @@ def test_a_split_of_ones_own_is_kept_in_its_order(csv: Write) -> None:
     assert data.spec().sizes == {"train": 24, "val": 6, "test": 10}
 
 
+@pytest.mark.parametrize(
+    "spelling", [("Train", "valid", "TEST"), ("training", "dev", "testing"), ("trn", "validation", "tst")]
+)
+def test_splits_by_any_name_are_those_of_the_plain_one(spelling: tuple[str, ...], csv: Write) -> None:
+    parts = [i % 3 for i in range(40)]
+    plain = Table(csv({**COLUMNS, "part": [SPLITS[i] for i in parts]}), split="part")
+    data = Table(csv({**COLUMNS, "part": [spelling[i] for i in parts]}, "other.csv"), split="part")
+    for split in SPLITS:
+        assert torch.equal(data.load(split).x, plain.load(split).x)
+    pairs = ", ".join(f"{split} ({name})" for split, name in zip(SPLITS, spelling, strict=True))
+    assert data.cautions() == [f"column part has the splits {pairs}"]
+    assert plain.cautions() == []
+
+
 # ---- the change of units
 
 
@@ -322,8 +336,10 @@ GAPS = "fill in or remove such rows, or leave"
         (HEAD + "1,2\n", {"columns": ["a", "a"]}, "dataset.columns: 'a' is named twice in what is asked of {}"),
         (HEAD + "1,2\n2,0.5\n", {"label": "b"}, ": column b has 0.5 in line 3: a label is text or a whole number; dataset.label=null does without labels"),
         (HEAD + "1,2\n2,\n", {"label": "b"}, ": column b has no value in line 3: a label is text or a whole number; dataset.label=null does without labels"),
-        (HEAD + "1,train\n2,Test\n", {"split": "b"}, ": column b has 'Test': a split is train, val or test (did you mean 'test'?)"),
-        (HEAD + "1,train\n2,val\n", {"split": "b"}, ": column b has no example of test: a split of your own needs train and test"),
+        (HEAD + "1,train\n2,Test\n", {"split": "b"}, ": column b: each split needs an example, and these would have train 1, val 0: give more examples, or other dataset.val_fraction"),
+        (HEAD + "1,train\n2,tset\n", {"split": "b"}, ": column b has 'tset': a split is train, val or test (did you mean 'test'?)"),
+        (HEAD + "1,dev\n2,test\n", {"split": "b"}, ": column b has no example of train: a split of your own needs one"),
+        (HEAD + "1,train\n2,val\n", {"split": "b"}, ": column b: each split needs an example, and these would have train 1, test 0: give more examples, or other dataset.test_fraction"),
         (HEAD + "1,train\n2,test\n", {"split": "b"}, ": column b: each split needs an example, and these would have train 1, val 0: give more examples, or other dataset.val_fraction"),
         (HEAD + "1,2\n2,3\n", {}, ": each split needs an example, and these would have train 2, val 0, test 0: give more examples, or other dataset.val_fraction and dataset.test_fraction"),
         ("a,b\n" + "1,2\n" * 20, {}, ": the train split has one and the same value in all of a, b, and so no scale to standardise by: leave them out with 'dataset.ignore=[a,b]'"),

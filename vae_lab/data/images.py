@@ -1,6 +1,7 @@
 """A person's own pictures: a folder of PNG or JPEG files, with classes and splits by its subfolders."""
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after
 from vae_lab.data.image_files import Fit, Found, folder_hash, is_grey, pictures, place, read_all, read_picture
+from vae_lab.data.split_folders import Layout, layout
 from vae_lab.data.splits import drawn, given, repeated
 from vae_lab.settings import Count, Fraction, NonNegativeInt
 
@@ -22,7 +24,8 @@ LARGEST = 256
 
 class Images(Dataset):
     """PNG and JPEG files below a folder, (channels, height, width), 256 levels. Subfolders are the classes of what is in
-    them, in the order of their names; subfolders train, val and test are the splits (with the classes in them).
+    them, in the order of their names; subfolders train, val and test, in any common spelling, are the splits (with the
+    classes in them, or in each class).
 
     The right way up (EXIF), on white where they are transparent. Raises DataError for a folder without pictures, a file that
     is no whole picture or has more than 8 bits a pixel, pictures of several sizes where `size` is null, and some with a class
@@ -35,9 +38,10 @@ class Images(Dataset):
         channels: grey, colour, or auto: grey if all of them are.
         binarization: none, dynamic, static or threshold, of grey ones.
         binarization_seed: of the fixed draws of val and test (and of train, if static).
-        val_fraction, test_fraction: of the pictures, where no subfolders are splits; where there is no val, val_fraction of train.
+        val_fraction, test_fraction: of the pictures, where no subfolders are splits; of train, where there is no such one.
         split_seed: of the random split.
         without: classes, by the names of their folders, that train and val leave out, and test keeps.
+        splits: false takes every subfolder for a class, whatever it is called.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -54,11 +58,12 @@ class Images(Dataset):
         test_fraction: Fraction = 0.1,
         split_seed: int = 0,
         without: Sequence[NonNegativeInt | str] = [],
+        splits: bool = True,
     ) -> None:
         self.path, self.fit, self.channels = Path(path).expanduser(), fit, channels
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1]) if size else None
         self.binarization, self.binarization_seed, self.split_seed = binarization, binarization_seed, split_seed
-        self.without = without
+        self.without, self.splits = without, splits
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
@@ -67,7 +72,11 @@ class Images(Dataset):
         return self.trained_on(Spec(self._shape, kind, sizes, len(self.label_names) or None))
 
     def fingerprint(self) -> str:
-        return _hash(self.path.absolute(), pictures(self.path)[0])
+        """Of the same pictures it is another one where splits lie in folders that were once taken for classes."""
+        pictures_now = pictures(self.path)[0]
+        content = _hash(self.path.absolute(), pictures_now)
+        plain = layout([one.name for one in pictures_now], self.splits, self.path).plain
+        return content if plain else hashlib.sha256(f"{content} in splits".encode()).hexdigest()
 
     def read(self) -> dict[str, Split]:
         x = _pixels(self.path.absolute(), self._found, self.size, self.fit, self._grey, self._shape)
@@ -84,7 +93,8 @@ class Images(Dataset):
     def cautions(self) -> list[str]:
         others = pictures(self.path)[1]
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        return super().cautions() + ([f"left out what is neither .png nor .jpg: {shown}"] if others else [])
+        lines = [self._layout.line] if self._layout.line else []
+        return super().cautions() + lines + ([f"left out what is neither .png nor .jpg: {shown}"] if others else [])
 
     def examples(self, path: Path) -> Tensor:
         """Other pictures, (n, channels, height, width) float32, as the model sees them: a file, or all below a folder in the
@@ -118,18 +128,12 @@ class Images(Dataset):
         return pictures(self.path)[0]
 
     @cached_property
-    def _folders(self) -> list[tuple[str, ...]]:
-        """Of each picture the subfolders that it lies in."""
-        return [tuple(one.name.split("/")[:-1]) for one in self._found]
-
-    @cached_property
-    def _own(self) -> bool:
-        """Whether subfolders are splits."""
-        return any(folders[:1] == ("train",) for folders in self._folders)
+    def _layout(self) -> Layout:
+        return layout([one.name for one in self._found], self.splits, self.path)
 
     @cached_property
     def _labels(self) -> list[str]:
-        names = [folders[self._own : self._own + 1] for folders in self._folders]
+        names = self._layout.classes
         if len(set(map(len, names))) > 1:
             lone, other = (self._found[[*map(len, names)].index(n)].name for n in (0, 1))
             raise DataError(
@@ -140,10 +144,8 @@ class Images(Dataset):
     @cached_property
     def _parts(self) -> dict[str, Tensor]:
         """The rows of each split."""
-        if self._own:
-            names = [one.name.split("/")[0] for one in self._found]
-            where = f"{self.path} (in splits, since it has a folder train)"
-            return given(names, self.fractions["val"], self.split_seed, where)
+        if self._layout.splits:
+            return given(self._layout.splits, self.fractions, self.split_seed, f"{self.path} (in splits)")
         return drawn(len(self._found), self.fractions, self.split_seed, self.path)
 
     @cached_property

@@ -1,6 +1,7 @@
 """Splits of data that a person brings: his own, or drawn at random by a seed; and what is in two of them."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +9,35 @@ from torch import Tensor
 
 from vae_lab.data.dataset import SPLITS, DataError, Split, split_rows
 from vae_lab.errors import nearest
+
+_WORDS = {
+    "train": "train", "training": "train", "trn": "train",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "devel": "val", "development": "val",
+    "test": "test", "testing": "test", "tst": "test",
+}  # fmt: skip
+_AROUND = re.compile(r"[\W_]|(19|20)\d\d")  # train_set, val2017
+_AFTER = re.compile(r"(set|split|data|images|imgs)$")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a common spelling means, or None.
+
+    Example:
+        >>> [split_of(name) for name in ("TRAIN", "validation-set", "dev", "test2017", "bus")]
+        ['train', 'val', 'val', 'test', None]
+    """
+    return _WORDS.get(_AFTER.sub("", _AROUND.sub("", name.lower())))
+
+
+def spelled(names: Iterable[str]) -> str:
+    """The names that stand for each split, in one line; a split that none stands for is drawn from train.
+
+    Example:
+        >>> spelled(["Train", "dev", "Train", "train"])
+        'train (Train, train), val (dev), test (drawn from train)'
+    """
+    of = {split: sorted(name for name in set(names) if split_of(name) == split) for split in SPLITS}
+    return ", ".join(f"{split} ({', '.join(own) or 'drawn from train'})" for split, own in of.items())
 
 
 def drawn(n: int, fractions: Mapping[str, float], seed: int, where: object) -> dict[str, Tensor]:
@@ -23,19 +53,20 @@ def drawn(n: int, fractions: Mapping[str, float], seed: int, where: object) -> d
     return split_rows(sizes, seed)
 
 
-def given(names: Sequence[str], val_fraction: float, seed: int, where: object) -> dict[str, Tensor]:
-    """Rows of each split, of examples that name theirs, in their own order. Where none is of val, it is drawn from train,
-    `val_fraction` of it. Raises DataError for another name, and where train or test has no example."""
-    of = np.asarray(names)
-    for name in sorted(set(names) - set(SPLITS)):
+def given(names: Sequence[str], fractions: Mapping[str, float], seed: int, where: object) -> dict[str, Tensor]:
+    """Rows of each split, of examples that name theirs in any common spelling, in their own order. A val or test that none
+    names is drawn from train, a fraction of it. Raises DataError for another name, and where train has no example."""
+    of = {name: split_of(name) for name in set(names)}
+    for name in sorted(name for name, split in of.items() if split is None):
         raise DataError(f"{where} has {name!r}: a split is train, val or test{nearest(name, SPLITS)}")
-    rows = {split: torch.from_numpy(np.flatnonzero(of == split)) for split in SPLITS}
-    for split in ("train", "test"):
-        if not len(rows[split]):
-            raise DataError(f"{where} has no example of {split}: a split of your own needs train and test")
-    if not len(rows["val"]):
-        both = drawn(len(rows["train"]), {"val": val_fraction}, seed, where)
-        rows |= {split: rows["train"][both[split]] for split in both}
+    each = np.asarray([of[name] for name in names])
+    rows = {split: torch.from_numpy(np.flatnonzero(each == split)) for split in SPLITS}
+    if not len(rows["train"]):
+        raise DataError(f"{where} has no example of train: a split of your own needs one")
+    lacking = {split: fraction for split, fraction in fractions.items() if not len(rows[split])}
+    if lacking:
+        parts = drawn(len(rows["train"]), lacking, seed, where)
+        rows |= {split: rows["train"][numbers] for split, numbers in parts.items()}
     return rows
 
 

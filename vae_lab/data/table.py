@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_lab.data.dataset import DataError, Dataset, Kind, Spec, Split
+from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split
 from vae_lab.data.files import version
-from vae_lab.data.splits import drawn, given, repeated
+from vae_lab.data.splits import drawn, given, repeated, spelled
 from vae_lab.data.table_file import open_table
 from vae_lab.data.table_rows import Choice, Rows, check_names, numbers, read_rows, shown
 from vae_lab.settings import Fraction, NonNegativeInt
@@ -36,8 +36,8 @@ class Table(Dataset):
             `label`, `split` and those in `ignore`.
         ignore: columns that are left out where `columns` is null.
         label: the column of the labels, text or whole numbers, or null.
-        split: the column that says train, val or test of each row, or null.
-        val_fraction, test_fraction: of the rows, where there is no such column; where it has no val, val_fraction of train.
+        split: the column that says train, val or test of each row, in any common spelling, or null.
+        val_fraction, test_fraction: of the rows, where there is no such column; of train, where it names no such split.
         split_seed: of the random split.
         standardize: to mean 0 and standard deviation 1 on the train split; if false x is as it stands in the file, and binary
             if it is all 0 and 1.
@@ -130,6 +130,12 @@ class Table(Dataset):
             raise DataError(f"{path} has other numbers than 0 and 1, and the model knows no others")
         return self._served(x).float()
 
+    def cautions(self) -> list[str]:
+        """Also of splits that the file calls otherwise."""
+        names = set(self._rows.splits)
+        line = f"column {self.choice.split} has the splits {spelled(names)}"
+        return super().cautions() + ([line] if names - set(SPLITS) else [])
+
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """Those columns in `ignore` that the file has."""
         table = open_table(path)
@@ -160,7 +166,6 @@ class Table(Dataset):
         """The rows of each split."""
         rows = self._rows
         if rows.splits:
-            return given(
-                rows.splits, self.fractions["val"], self.split_seed, f"{self.path}: column {self.choice.split}"
-            )
+            where = f"{self.path}: column {self.choice.split}"
+            return given(rows.splits, self.fractions, self.split_seed, where)
         return drawn(len(rows.x), self.fractions, self.split_seed, self.path)
