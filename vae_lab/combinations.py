@@ -1,14 +1,11 @@
 """Which parts go together: what each declares, what the lab provides, and what is allowed yet worth a word."""
 
-from collections.abc import Callable
-from typing import Any
-
 import joblib
 
 from vae_lab.build import Node, locate, targets
 from vae_lab.options import option_of
 from vae_lab.training.trainer import device_of, processes_of
-from vae_lab.traits import Traits
+from vae_lab.traits import Traits, traits_of
 
 FREE = frozenset(
     {
@@ -87,14 +84,6 @@ def _crowded(settings: Node) -> list[str]:
     if processes_of(devices) == 1 or wanted <= cores or device_of(trainer["accelerator"]).type != "cpu":
         return []
     return [f"trainer.devices={devices}: {wanted} threads in all will wait for each other on {cores} cores"]
-
-
-def traits_of(target: Callable[..., Any], given: dict[str, Any]) -> Traits | None:
-    """What a component declares, at these settings."""
-    if hasattr(target, "traits_of"):
-        return target.traits_of(**given)
-    declared = getattr(target, "traits", None)
-    return declared if isinstance(declared, Traits) else None
 
 
 def option_name(key: str, node: Node) -> str:

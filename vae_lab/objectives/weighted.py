@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_lab.distributions import stopped
 from vae_lab.estimators import importance_bound
 from vae_lab.models import Terms
-from vae_lab.objectives.bounds import IWAE, NO_RATE, ImportanceBound, Weights
+from vae_lab.objectives.bounds import IWAE, ImportanceBound, Weights
 from vae_lab.objectives.rate import Transform
 from vae_lab.settings import Count, Fraction
 from vae_lab.traits import Traits
@@ -58,7 +58,7 @@ class CIWAE(ImportanceBound):
     @classmethod
     def traits_of(cls, elbo_weight: float = 0.05, **_: object) -> Traits:
         """Its limit is log p(x) only without a part of the ELBO."""
-        return Traits(provides=frozenset({"loose_bound"} if elbo_weight > 0 else ()), forbids=cls.traits.forbids)
+        return Traits(provides=frozenset({"loose_bound"} if elbo_weight > 0 else ()))
 
     def __init__(self, samples: Count = 5, elbo_weight: Fraction = 0.05) -> None:
         super().__init__(samples)
@@ -86,7 +86,7 @@ class Renyi(ImportanceBound):
     def traits_of(cls, alpha: float = 0.5, **_: object) -> Traits:
         """Where its limit lies."""
         limit = "upper_bound" if alpha < 0 else "under_elbo" if alpha > 1 else "loose_bound"
-        return Traits(provides=frozenset({limit} if alpha else ()), forbids=cls.traits.forbids)
+        return Traits(provides=frozenset({limit} if alpha else ()))
 
     def __init__(self, samples: Count = 5, alpha: Annotated[float, Interval(ge=-100, le=100)] = 0.5) -> None:
         super().__init__(samples)
@@ -124,10 +124,7 @@ class Reweighted(ImportanceBound):
     So the loss is asked for once of each `Terms`. Only its value and its gradient mean something, no gradient of that.
     """
 
-    traits = Traits(
-        needs={"stoppable_posterior": STOPPED, "wide_gradients": "it divides by shares of weights down to 1e-20"},
-        forbids={"additive_rate": NO_RATE, "pathwise_z": RESCALED},
-    )
+    traits = Traits(needs={"stoppable_posterior": STOPPED})
 
     def shares(self, log_w: Tensor) -> Shares:
         """The shares of log-weights (draws, B), which have no gradient."""
@@ -151,7 +148,15 @@ def _multiply_gradient(z: Tensor, factor: Tensor) -> None:
         z.register_hook(lambda gradient: gradient * factor.unsqueeze(-1))
 
 
-class DReG(Reweighted, IWAE):
+class Rescaled(Reweighted):
+    """Shares whose `path` is not None: the gradient at z is rescaled."""
+
+    traits = Traits(
+        needs={"wide_gradients": "it divides by shares of weights down to 1e-20"}, forbids={"pathwise_z": RESCALED}
+    )
+
+
+class DReG(Rescaled, IWAE):
     r"""IWAE with the doubly reparametrised gradient by q (Tucker et al. 2019): the same mean, less noise, and none at
     the exact posterior.
 
@@ -175,8 +180,6 @@ class STL(Reweighted, IWAE):
     (Tucker et al. 2019); that of `bound=dreg` is.
     """
 
-    traits = Traits(needs={"stoppable_posterior": STOPPED}, forbids=ImportanceBound.traits.forbids)
-
     def __init__(self, samples: Count = 1) -> None:
         super().__init__(samples)
 
@@ -184,7 +187,7 @@ class STL(Reweighted, IWAE):
         return Shares(model=log_w.softmax(0), path=None, score=None)
 
 
-class PIWAE(Reweighted, MIWAE):
+class PIWAE(Rescaled, MIWAE):
     """The model ascends IWAE with all M K draws, q ascends MIWAE (Rainforth et al. 2018). As a value it is MIWAE.
 
     Arguments:

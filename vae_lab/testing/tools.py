@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from vae_lab.build import build, locate
-from vae_lab.combinations import traits_of
-from vae_lab.traits import Traits
+from vae_lab.traits import Traits, traits_of
 
 Option = Mapping[str, Any] | Callable[..., Any]
 Shape = tuple[int, ...]
@@ -41,8 +40,7 @@ def declared(option: Option) -> Traits:
     if isinstance(option, Mapping):
         given = {key: value for key, value in option.items() if not key.startswith("_")}
         return traits_of(locate("", str(option["_target_"])), given) or Traits()
-    traits = getattr(option, "traits", None)
-    return traits if isinstance(traits, Traits) else Traits()
+    return traits_of(type(option) if isinstance(option, nn.Module) else option, {}) or Traits()
 
 
 @contextlib.contextmanager
