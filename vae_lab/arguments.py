@@ -2,15 +2,17 @@
 
 import argparse
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from vae_lab.errors import RequestError, first_line, nearest
@@ -62,11 +64,33 @@ def expand(overrides: list[str]) -> list[list[str]]:
     for word in hydra:
         if word.lstrip("+~").startswith("hydra.sweeper."):
             raise RequestError(f"{word}: the sweeper of a grid has no settings; {_SWEEPER_ADVICE}")
+    own = parse_once(own_words(overrides))
+    _check_size(own)
     try:
-        batches = BasicSweeper.split_arguments(parse_overrides(own_words(overrides)), None)
+        batches = BasicSweeper.split_arguments(own, None)
     except HydraException as error:
         raise RequestError(f"{first_line(error)}; a list of values is key=1,2,3, a range key=range(1,4)") from error
-    return [hydra + list(point) for batch in batches for point in batch]
+    points = dict.fromkeys(tuple(point) for batch in batches for point in batch)  # 0.3,0.30 is one point
+    return [hydra + list(point) for point in points]
+
+
+MOST = 100_000
+"""Points of a grid: each is composed and checked before the first one starts."""
+
+
+def _check_size(overrides: list[Override]) -> None:
+    """Refuses a grid with more points than could be checked, before they are listed."""
+    sizes = [_size(override.value()) for override in overrides]
+    if math.prod(sizes) > MOST:
+        swept = " times ".join(f"{size:,}" for size in sizes if size > 1)
+        raise RequestError(f"a grid of {swept} points given; {MOST:,} points are allowed at most")
+
+
+def _size(value: Any) -> int:
+    """Values of a sweep; 1 for what is none, or names its values only later."""
+    if isinstance(value, RangeSweep):
+        return len(value.range())  # type: ignore[arg-type]  # a list or a Python range: see `ExactRange`
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def hydra_words(overrides: Sequence[str]) -> list[str]:
@@ -136,12 +160,43 @@ def plain_values(overrides: list[str]) -> dict[str, Any]:
     return {override.key_or_group: override.value() for override in parsed}
 
 
+class ExactRange(RangeSweep):
+    """A range of floats that gives the numbers a person would write: start + i * step in decimals. Sums of binary
+    fractions miss them, each start in its own way: 0.1 + 2 * 0.1 is 0.30000000000000004."""
+
+    def range(self) -> list[float]:  # type: ignore[override]
+        start, step = Decimal(repr(self.start)), Decimal(repr(self.step))
+        # to fifteen digits, which every float keeps: `sort` has added to the ends as floats already
+        return [float(f"{start + i * step:.15g}") for i in range(_steps(self))]
+
+
+def _steps(numbers: RangeSweep) -> int:
+    """How many numbers a range has: those before its end, by decimals; an end that rounding alone has moved is one."""
+    start, stop, step = (Decimal(repr(end)) for end in (numbers.start, numbers.stop, numbers.step))
+    return max(0, math.ceil((stop - start) / step - Decimal("1e-9")))
+
+
+def _exact(word: str, numbers: RangeSweep) -> RangeSweep:
+    """The same range, in decimals if it is one of floats. Errors: `RequestError` for one without values, or without end."""
+    ends = (numbers.start, numbers.stop, numbers.step)
+    if not all(math.isfinite(float(end)) for end in ends) or not numbers.step:  # type: ignore[arg-type]
+        raise RequestError(f"{word}: a range has finite ends and a step that is not 0, as in range(0,1,0.1)")
+    count = _steps(numbers)
+    if not 0 < count <= MOST:
+        raise RequestError(f"{word}: {f'more than {MOST:,} values' if count else 'no values'}")
+    whole = all(isinstance(end, int) for end in ends)
+    return numbers if whole else ExactRange(numbers.tags, *ends, numbers.shuffle)
+
+
 def _parse_override(word: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(word)
+        override = OverridesParser.create().parse_override(word)
     except HydraException as error:
         kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
         if match := re.search(r"while evaluating '(.+)': (.+)", str(error)):
             ends = "; an interval has two ends, as in interval(1e-4,1e-2)" if "interval(" in match[1] else ""
             kind = f"{match[2]}{ends}"
         raise RequestError(f"{word}: {kind}") from error
+    if isinstance(override._value, RangeSweep):
+        override._value = _exact(word, override._value)
+    return override

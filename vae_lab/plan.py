@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import yaml
 
 from vae_lab.amounts import counted, duration
-from vae_lab.arguments import expand, parse_overrides
+from vae_lab.arguments import expand, given, parse_overrides
 from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.fitting import built
@@ -46,14 +45,15 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     checked = Requests(folders(config_dir), then=built)
     with composer(config_dir) as compose_point:
         for words_of_point in expand(words):
-            given = dict(word.partition("=")[::2] for word in words_of_point)
+            arm = next(word.partition("=")[2] for word in words_of_point if word.startswith("arm="))
             cfg = compose_point(words_of_point)
             try:
                 asked = checked(cfg)
             except RequestError as error:
-                raise RequestError(f"{given['arm']}: {error}") from error
-            over = {key: yaml.safe_load(given[key]) for key in sorted(crossed) if key in given}
-            cells.append(Cell(names[given["arm"]], over, Task(tuple(words_of_point), asked)))
+                raise RequestError(f"{arm}: {error}") from error
+            values = given(words_of_point)  # as Hydra reads them: 1e-05 is a number here, and text in plain YAML
+            over = {key: values[key] for key in sorted(crossed) if key in values}
+            cells.append(Cell(names[arm], over, Task(tuple(words_of_point), asked)))
     return cells
 
 

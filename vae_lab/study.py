@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from omegaconf._utils import get_yaml_loader
 
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
@@ -77,7 +78,8 @@ def read_study(name: str, config_dir: str | None = None) -> Study:
         raise RequestError(f"{name}: no such study; there are {listed(known) or 'none'}{nearest(name, known)}")
     file = known[name]
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # as Hydra reads its files: 1e-3 is a number, which plain YAML takes for text
+        content = yaml.load(file.read_text(encoding="utf-8"), get_yaml_loader())
     except yaml.YAMLError as error:
         raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
     _check(file, content)
