@@ -119,6 +119,8 @@ def built(asked: Request) -> Request:
     updates = updates_of(asked.settings, asked.dataset.spec())
     weights, stages = module.objective.settled, module.inference.settled
     late = [f"the weight of the rate settles at update {weights}, and the run ends at {updates}"] * (weights > updates)
+    warmup = module.learning_rate.warmup
+    late += [f"the learning rate has warmed up at update {warmup}, and the run ends at {updates}"] * (warmup > updates)
     late += [f"the last stage begins at update {stages}, and the run ends at {updates}"] * (stages >= updates)
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     work = float(updates) * asked.settings["batch_size"] * module.objective.samples * parameters

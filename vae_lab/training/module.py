@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE, Batch
@@ -20,12 +20,10 @@ from vae_lab.training.inference import Amortized
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.loop import counted_step, needs_every_hook
 from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.schedulers import LearningRate, Scheduler, learning_rate, warmed
 from vae_lab.training.step import CompiledStep, Step, StepInputs, StepResult
 from vae_lab.training.weights import coefficients, counts_in_full, rate_weight
 from vae_lab.training.window import Window
-
-Scheduler = LRScheduler | ReduceLROnPlateau
-
 
 _PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares", "_weight"})
 
@@ -48,7 +46,8 @@ class Training(pl.LightningModule):
     Arguments:
         model, objective: what is trained, and by what; the model's inference says how; corruption: of what the encoder
             sees in training.
-        optimizer: makes the optimiser from parameters; scheduler: makes its scheduler, or None, from the optimiser. What
+        optimizer: makes the optimiser from parameters; scheduler: makes its scheduler, or None, from the optimiser, and
+            says how long the learning rate warms up. What
             the objective trains beside the model (`Objective.parameter_groups`) has an Adam of its own, which steps with
             it and which neither the scheduler nor clipping nor weight decay reaches.
         meter: makes a fresh `Meter` for a validation.
@@ -67,7 +66,7 @@ class Training(pl.LightningModule):
         model: VAE,
         objective: Objective,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer], Scheduler | None],
+        scheduler: Callable[[Optimizer], LearningRate | Scheduler | None],
         meter: Callable[[], Meter],
         seed: int,
         ledger: Ledger | None = None,
@@ -92,6 +91,7 @@ class Training(pl.LightningModule):
         self._bad: Any = None
         self._log_every = 1
         self._scheduler: Any = None
+        self.learning_rate = LearningRate()
         self._information: Any = information
         self._beside: Iterator[Batch] | None = None
         self._first = {name: copy.deepcopy(getattr(model, name).state_dict()) for name in self.inference.resets}
@@ -208,7 +208,11 @@ class Training(pl.LightningModule):
         self._stop_what_is_not_finite()
         for own in self._own:
             self._step_beside(own)
-        step()
+        factor = self.learning_rate.factor(self.updates)
+        if factor == 1:
+            step()
+        else:
+            warmed(step, self._optimizer.optimizer, factor)
         self._clear_gradients()
         self._bad = None
 
@@ -272,7 +276,7 @@ class Training(pl.LightningModule):
         self.log("val/elbo", self.val_elbo, logger=False, prog_bar=True)
         self._write(metrics)
         self.inference.validated(self)
-        if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled:
+        if isinstance(self._scheduler, ReduceLROnPlateau) and self.settled and self.warm:
             self._scheduler.step(self.val_elbo)
 
     def _validated(self) -> dict[str, float]:
@@ -289,6 +293,11 @@ class Training(pl.LightningModule):
         return self.updates >= self.settled_at
 
     @property
+    def warm(self) -> bool:
+        """Whether the learning rate has warmed up: a plateau means something only then."""
+        return self.updates >= self.learning_rate.warmup
+
+    @property
     def settled_at(self) -> int:
         """The first update from which they do."""
         return max(self.objective.settled, self.inference.settled)
@@ -303,7 +312,8 @@ class Training(pl.LightningModule):
         apart = {id(parameter) for group in own for parameter in group["params"]}
         optimizer = self._make_optimizer([p for p in self.parameters() if id(p) not in apart])
         beside = [torch.optim.Adam(own, fused=True)] if own else []
-        scheduler = self._make_scheduler(optimizer)
+        self.learning_rate = learning_rate(self._make_scheduler(optimizer))
+        scheduler = self.learning_rate.scheduler
         return [optimizer, *beside], [] if scheduler is None else [scheduler]
 
     def on_train_start(self) -> None:
