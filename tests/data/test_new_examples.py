@@ -10,6 +10,7 @@ import torch
 
 from vae_lab.data import DataError, Dataset
 from vae_lab.data.arrays import Arrays
+from vae_lab.data.digits import Digits
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 4, 3), np.uint8)
@@ -56,6 +57,49 @@ def test_grey_is_drawn_once_by_the_seed_of_the_dataset(x: Any, how: Any, like: A
     assert not torch.equal(seen, other)
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     assert float(seen.mean()) == pytest.approx(0.2, abs=5 * (0.16 / 60_000) ** 0.5)
+
+
+BITS = RNG.integers(0, 2, (40, 4, 3), np.uint8)
+WAYS = [bool, np.uint8, np.float16, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("how", ["none", "dynamic", "static", "threshold"])
+@pytest.mark.parametrize("own", [GREY, GREY / 255, BITS, BITS > 0], ids=["levels", "grey", "0 and 1", "bool"])
+def test_zeros_and_ones_are_the_same_in_every_dtype(own: Any, how: Any, like: Any, tmp_path: Path) -> None:
+    """As in training, which takes uint8 of nothing but 0 and 1 for these numbers."""
+    data = like(own, binarization=how)
+    for dtype in WAYS:
+        seen = data.examples(saved(tmp_path, BITS.astype(dtype)))
+        assert torch.equal(seen[:, 0], torch.from_numpy(BITS).float()), dtype
+
+
+@pytest.mark.parametrize("dtype", WAYS)
+@pytest.mark.parametrize("how", ["none", "dynamic", "static", "threshold"])
+def test_a_file_means_the_same_to_training_and_to_a_use(dtype: Any, how: Any, like: Any, tmp_path: Path) -> None:
+    """Zeros and ones, and grey that no draw changes: 0 and the top level."""
+    for x in (BITS.astype(dtype), 255 * BITS if dtype == np.uint8 else BITS.astype(dtype)):
+        data = like(x, binarization=how)
+        trained = data.load("test").x
+        assert torch.equal(
+            data.examples(saved(tmp_path, trained.numpy().astype(dtype))), next(iter(data.batches("test", 40))).x
+        )
+
+
+def test_declared_grey_levels_are_grey_levels_to_a_use_too(like: Any, tmp_path: Path) -> None:
+    data = like(BITS, kind="unit")
+    path = saved(tmp_path, data.load("test").x.numpy())
+    assert torch.equal(data.examples(path), next(iter(data.batches("test", 40))).x)
+    assert float(data.examples(path).max()) == pytest.approx(1 / 255)
+
+
+@pytest.mark.parametrize("how", ["none", "threshold"])
+def test_digits_in_their_own_17_levels_are_what_training_sees(how: Any, tmp_path: Path) -> None:
+    """As scikit-learn has them; levels beyond 16 are those of 255."""
+    data = Digits(how)
+    own = data.load("test").x
+    assert torch.equal(data.examples(saved(tmp_path, own.numpy())), next(iter(data.batches("test", len(own)))).x)
+    bright = own.numpy() // 16 * 255
+    assert torch.equal(data.examples(saved(tmp_path, bright)), torch.from_numpy(bright > 0).float())
 
 
 def test_every_dataset_reads_new_data(name: str, dataset: Dataset, tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_tensors_of_another_shape_are_refused_from_python(made: Make) -> None:
         loaded.reconstruct(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="examples int given"):
         loaded.encode(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"examples of torch.uint8 given; this model takes torch.float32; "):
+        loaded.encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
 
 
 def test_a_run_that_is_cut_failed_or_damaged_is_refused(made: Make, lab: Lab) -> None:

@@ -64,6 +64,13 @@ def read_like(path: Path, spec: Spec, kind: Kind) -> Tensor:
     return stored(x, kind, where, "this run takes", "bring x to what it was trained on")
 
 
+def top_level(x: Tensor, own: int) -> int:
+    """The value that means 1 in uint8 x, as `kind_of` reads it when it is trained on: 1 where x is all 0 and 1; else the
+    top level `own` of a dataset's grey levels, or 255 where x exceeds it."""
+    top = int(x.max())
+    return min(level for level in (1, own, 255) if top <= level)
+
+
 def stays(x: np.ndarray, dtype: type) -> bool:
     """Whether x can be used where it lies in its file: at any address, since what is taken of it are whole rows."""
     return isinstance(x, np.memmap) and x.dtype == dtype and x.flags.c_contiguous

@@ -84,6 +84,9 @@ class Arrays(Dataset):
         mapped = np.shares_memory(x.numpy(), array)
         return Split(x, self._y(labels, len(x)), 255 if x.dtype == torch.uint8 else 1, mapped=mapped)
 
+    def _top_level(self, x: Tensor) -> int:
+        return 255 if self.kind == "unit" else super()._top_level(x)
+
     def cautions(self) -> list[str]:
         """Also of what is large and cannot be used where it lies."""
         found = super().cautions()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae_lab.data.array_values import read_like
+from vae_lab.data.array_values import read_like, top_level
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.loader import Batches
 from vae_lab.data.spec import SPLITS as SPLITS
@@ -67,12 +67,14 @@ class Dataset:
         binarization: what is done to grey x: `dynamic` (train redrawn at every presentation), `static` (one fixed
             draw), `threshold` (x > 1/2), `none`. Under the first two val and test are one fixed draw.
         binarization_seed: of the fixed draws; the run's seed does not reach them.
+        levels: the uint8 that means 1 in new data that are not all 0 and 1.
         without: classes, by `class_name`, that train and val leave out, and test keeps: what is new to a model then is known
             to be so.
     """
 
     binarization: Binarization = "none"
     binarization_seed: int = 0
+    levels: int = 255
     without: Sequence[int | str] = ()
 
     def spec(self) -> Spec:
@@ -199,14 +201,21 @@ class Dataset:
         """New data of the same form as a model sees them, (n, *shape) float32, from a file: an `.npy` array, or the key
         `x` of an `.npz`.
 
-        What is binarised here is binarised there, as in a held-out split: one fixed draw, with a stream of its own. uint8
-        grey levels are divided by 255. Raises DataError for another shape, and for values that this dataset cannot have.
+        uint8 is read as in training: 0 and 1 where there is nothing else, else grey levels. What is binarised here is
+        binarised there, as in a held-out split: one fixed draw, with a stream of its own. Raises DataError for another shape,
+        and for values that this dataset cannot have.
         """
-
         spec = self.spec()
         x = read_like(path, spec, spec.kind if self.binarization == "none" else "unit")
-        x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
-        return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        levels = self._top_level(x) if x.dtype == torch.uint8 else 1
+        if levels == 1 and x.dtype == torch.uint8:
+            x = x.bool()
+        x = fixed(x, levels, self.binarization, self.binarization_seed, "new")
+        return x.float() if x.dtype == torch.bool else x.float().div_(levels)
+
+    def _top_level(self, x: Tensor) -> int:
+        """The value that means 1 in uint8 x."""
+        return top_level(x, self.levels)
 
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """What a person knows the `examples` of a file by, besides their number: columns of text by title, a cell for each

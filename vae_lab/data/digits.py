@@ -27,6 +27,8 @@ class Digits(Dataset):
         without: classes that train and val leave out, and test keeps.
     """
 
+    levels = 16
+
     def __init__(
         self,
         binarization: Binarization = "dynamic",
@@ -47,7 +49,10 @@ class Digits(Dataset):
         with gzip.open(_path(), "rt") as lines:
             table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))
         x, y = table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()
-        return {name: Split(x[rows], y[rows], levels=16) for name, rows in split_rows(SIZES, self.split_seed).items()}
+        return {
+            name: Split(x[rows], y[rows], levels=self.levels)
+            for name, rows in split_rows(SIZES, self.split_seed).items()
+        }
 
 
 def _path() -> Path:
