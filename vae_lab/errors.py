@@ -3,7 +3,8 @@
 import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -54,6 +55,16 @@ def writable(where: object, manager: AbstractContextManager[T]) -> Iterator[T]:
         except OSError as error:
             raise refusal(error, where) from error
         yield entered
+
+
+@contextlib.contextmanager
+def left_out(what: str, say: Callable[[str], object]) -> Iterator[None]:
+    """Says that pictures could not be made, and why, and goes on: they never cost numbers."""
+    try:
+        yield
+    except Exception as error:
+        say(f"warning: {what} left out, since drawing failed ({typed_line(error)})")
+        logging.getLogger(__name__).warning("%s left out", what, exc_info=True)
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

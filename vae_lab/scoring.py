@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_lab.build import build_model, build_objective
 from vae_lab.environment import environment
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, left_out
 from vae_lab.evaluation import evaluate
 from vae_lab.evaluation.panels import panels, write_panels
 from vae_lab.identity import evaluation_hash
@@ -44,7 +44,8 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
     if not math.isfinite(metrics["test/elbo"]):
         raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
-        write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
+        with left_out(f"{asked.label}: pictures", say):
+            write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
     asked.dataset.check_unchanged()
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return record(asked, "completed", metrics, details, timing)

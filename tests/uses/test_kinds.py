@@ -28,6 +28,7 @@ KINDS = {
     "grey, no labels": ["dataset.path=grey.npy", *ARRAYS],
     "colour": ["dataset=images", "dataset.path=colour", *GAUSSIAN],
     "colour, no labels": ["dataset.path=colour.npy", *ARRAYS],
+    "five channels": ["dataset.path=five.npz", *ARRAYS],
     "real images": ["dataset.path=real.npz", *ARRAYS],
     "vectors": ["dataset=table", "dataset.path=table.csv", "dataset.label=kind", *GAUSSIAN],
     "vectors, no labels": ["dataset=table", "dataset.path=table.csv", "dataset.ignore=[kind]", *GAUSSIAN],
@@ -49,7 +50,7 @@ KINDS = {
         *GAUSSIAN,
     ],
 }
-IN_01 = {kind for kind in KINDS if re.match("binary|grey|colour|factors", kind)}
+IN_01 = {kind for kind in KINDS if re.match("binary|grey|colour|five|factors", kind)}
 """Images in [0, 1]."""
 IMAGES = {*IN_01, "real images"}
 
@@ -66,6 +67,7 @@ grey                     +       F         +       +    +        +        +     
 grey, no labels          +       F         +       +    L        +        +      +         L            +
 colour                   +       F         +       +    +        +        +      +         +            +
 colour, no labels        +       F         +       +    L        +        +      +         L            +
+five channels            +       F         +       +    +        +        +      +         +            +
 real images              +       F         +       +    +        +        +      +         +            +
 vectors                  +       F         +       +    +        +        +      +         +            +
 vectors, no labels       +       F         +       +    L        +        +      +         L            +
@@ -131,6 +133,7 @@ def lab_of_kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         np.save("grey.npy", grey)
         np.save("binary.npy", grey > 0.5)
         np.save("colour.npy", rng.integers(0, 256, (n, 3, 8, 8), np.uint8))
+        np.savez("five.npz", x=rng.random((n, 5, 8, 8), np.float32), y=y)
         np.savez("real.npz", x=rng.normal(y[:, None, None], 2, (n, 8, 8)), y=y)
         for i, kind in enumerate(y):
             Path("colour", f"class {kind}").mkdir(parents=True, exist_ok=True)

@@ -54,23 +54,31 @@ def test_nothing_else_is_removed_whatever_the_json_says(content: str, made: Make
     assert set(files(run)) == before
 
 
+def test_a_picture_that_cannot_be_drawn_costs_a_line_and_no_number(
+    made: Make, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made("grey")
+    shown, undrawable = {"a": torch.zeros(1, 1, 2, 2), "b": torch.zeros(3)}, {"c": {"mark": "none such"}}
+    monkeypatch.setattr(Score, "__call__", lambda *_: Answer({"n": 7.0}, shown, charts=undrawable, tables={"d": [[1]]}))
+    said = lab("score", run)
+    assert said.code == 0
+    start = "warning: score: picture {} left out, since drawing failed ("
+    assert [line[: len(start) - 1] for line in said.err.splitlines()] == [start.format(key) for key in "bc"]
+    told = json.loads((run / "uses" / "score.json").read_text())
+    assert told["numbers"] == {"n": 7.0}
+    assert told["files"] == ["uses/score_d.csv", "figures/score_a.png"]
+    assert said.out.splitlines()[-3:] == [str(run / file) for file in ("uses/score.json", *told["files"])]
+
+
 def test_a_call_that_fails_leaves_everything_as_it_was(made: Make, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     run = made("grey")
     np.save("new.npy", np.zeros((4, 9, 7), np.uint8))
     assert lab("score", run, "data=new.npy", *FEW).code == 0
     before = files(run)
 
-    def undrawable(self: Score, run: Any, dataset: Dataset) -> Answer:
-        return Answer(
-            {}, {"normal": torch.zeros(1, 1, 2, 2)}, charts={"roc": {"mark": "none such"}}, tables={"a": [[1]]}
-        )
-
     def unreadable(self: Score, run: Any, dataset: Dataset) -> Answer:
         raise DataError("x.npy: what was there is gone")
 
-    monkeypatch.setattr(Score, "__call__", undrawable)
-    with pytest.raises(ValueError, match="conversion failed"):
-        lab("score", run)
     monkeypatch.setattr(Score, "__call__", unreadable)
     assert lab("score", run) == Said(2, "", "vae-lab: score: x.npy: what was there is gone\n")
     Path("x.npy").unlink()

@@ -1,6 +1,7 @@
 """Pictures of what a model does: originals, reconstructions, reconstructions from another example's z, and samples."""
 
 import io
+import math
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from vae_lab.distributions import stream_seed
 from vae_lab.models import VAE, Autoencoding, Batch
 
 COLUMNS, ROWS, SCALE = 8, 2, 4
+LARGEST = 2**26  # pixels of a picture, beyond which it is enlarged less
 
 
 @torch.no_grad()
@@ -55,8 +57,7 @@ def mean_of(p: Distribution) -> Tensor | None:
 
 
 def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLUMNS) -> None:
-    """One PNG a panel, `columns` images a row, whole rows only where there are several; grey for one channel, colour for
-    three."""
+    """One PNG a panel, `columns` images a row, whole rows only where there are several."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, x in images.items():
         (directory / f"{name}.png").write_bytes(panel(x, columns))
@@ -64,15 +65,34 @@ def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLU
 
 def panel(x: Tensor, columns: int = COLUMNS) -> bytes:
     """Images (n, channels, height, width) in [0, 1] as one PNG, `columns` a row."""
-    pixels, file = _grid(x.cpu(), columns).mul(255).round().byte().numpy(), io.BytesIO()
+    whole = _grid(visible(x.cpu()), columns)
+    return png(whole, max(1, min(SCALE, math.isqrt(LARGEST // whole[0].numel()))))
+
+
+def visible(x: Tensor) -> Tensor:
+    """Images that can be seen, (n, 1 or 3, height', width'): of one channel grey, of three in colour, and of any other
+    number every channel as a grey picture, in a grid that is nearly square, row by row."""
+    n, channels, height, width = x.shape
+    if channels in (1, 3):
+        return x
+    across = math.isqrt(channels - 1) + 1
+    down = -(-channels // across)
+    whole = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, across * down - channels), value=0.5)
+    tiles = whole.reshape(n, down, across, height, width).transpose(2, 3)
+    return tiles.reshape(n, 1, down * height, across * width)
+
+
+def png(image: Tensor, scale: int) -> bytes:
+    """An image (1 or 3, height, width), of which [0, 1] is black to white, as a PNG, its pixels kept square and sharp."""
+    pixels, file = image.clamp(0, 1).mul(255).round().byte().movedim(0, -1).cpu().numpy(), io.BytesIO()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    size = (picture.width * SCALE, picture.height * SCALE)
+    size = (picture.width * scale, picture.height * scale)
     picture.resize(size, Image.Resampling.NEAREST).save(file, "PNG")
     return file.getvalue()
 
 
 def _grid(x: Tensor, columns: int) -> Tensor:
-    """(n, channels, height, width) to one image (rows * height, columns * width, channels) with a margin of a pixel."""
+    """(n, channels, height, width) to one image (channels, rows * height, columns * width) with a margin of a pixel."""
     x = torch.nn.functional.pad(x, (1, 1, 1, 1), value=0.5)
     rows = [torch.cat(list(row), -1) for row in x.split(columns) if len(row) == columns or len(x) < columns]
-    return torch.cat(rows, -2).movedim(0, -1)
+    return torch.cat(rows, -2)

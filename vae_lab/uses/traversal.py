@@ -1,21 +1,18 @@
 """Traversal: what each latent does to x."""
 
 import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from annotated_types import Interval
-from PIL import Image
 from torch import Tensor
 
 from vae_lab.data.dataset import Dataset, SplitName
 from vae_lab.errors import RequestError
 from vae_lab.evaluation.interpolate import length
-from vae_lab.evaluation.panels import mean_of
+from vae_lab.evaluation.panels import mean_of, png, visible
 from vae_lab.evaluation.traverse import Usage, decoded, moved, usage
 from vae_lab.finished import Run
 from vae_lab.settings import Count, NonNegativeInt
@@ -119,9 +116,6 @@ def _title(found: Usage, latent: int) -> str:
 
 
 def _url(image: Tensor) -> str:
-    """An image (channels, height, width) as a PNG inside an address, its pixels kept square and sharp."""
-    pixels: np.ndarray = image.clamp(0, 1).mul(255).round().byte().movedim(0, -1).cpu().numpy()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    scale, file = -(-2 * _SIDE // max(picture.size)), io.BytesIO()
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    """An image (channels, height, width) as a PNG inside an address."""
+    (shown,) = visible(image[None])
+    return f"data:image/png;base64,{base64.b64encode(png(shown, -(-2 * _SIDE // max(shown.shape[1:])))).decode()}"

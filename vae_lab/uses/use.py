@@ -1,10 +1,12 @@
 """A use of a finished run: what it is told, what it answers, and where that is kept."""
 
 import csv
+import functools
 import inspect
 import io
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +21,7 @@ from vae_lab.build import build
 from vae_lab.check import check_arguments, check_targets
 from vae_lab.choices import no_such_key
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError, first_line, listed, nearest
+from vae_lab.errors import RequestError, first_line, left_out, listed, nearest
 from vae_lab.evaluation.panels import COLUMNS, panel
 from vae_lab.finished import Run, load
 from vae_lab.options import folders, option_content
@@ -114,8 +116,7 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
         path / USES / f"{name}_{table}.csv": _csv(rows).encode(errors="surrogateescape")
         for table, rows in answer.tables.items()
     }
-    files |= {figures / f"{name}_{picture}.png": panel(x, answer.columns) for picture, x in answer.pictures.items()}
-    files |= {figures / f"{name}_{chart}.png": _drawn(spec) for chart, spec in answer.charts.items()}
+    files |= {figures / f"{name}_{key}.png": image for key, image in _images(name, answer)}
     text = to_json({**told, "files": [file.relative_to(path).as_posix() for file in files]})
     earlier = _files(path, name)
     for file, content in files.items():
@@ -125,6 +126,15 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
         file.unlink(missing_ok=True)
     write_atomically(json, text)
     return [json, *files]
+
+
+def _images(name: str, answer: Answer) -> Iterator[tuple[str, bytes]]:
+    """The pictures and the charts of an answer as PNG, by name. One that cannot be drawn is left out, and said to be."""
+    ways = {key: functools.partial(panel, x, answer.columns) for key, x in answer.pictures.items()}
+    ways |= {key: functools.partial(_drawn, spec) for key, spec in answer.charts.items()}
+    for key, draw in ways.items():
+        with left_out(f"{name}: picture {key}", functools.partial(print, file=sys.stderr)):
+            yield key, draw()
 
 
 def _files(path: Path, name: str) -> set[Path]:
