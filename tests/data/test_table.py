@@ -1,5 +1,7 @@
 """A person's own tables: what is read of each form of file, the change of units, and what each bad one is told."""
 
+import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from vae_lab.data import DataError
 from vae_lab.data.table import Table
+from vae_lab.data.table_cautions import far_values
 from vae_lab.evaluation.nll import importance_nll
 from vae_lab.models import VAE, Batch
 from vae_lab.models.decoders import LinearDecoder
@@ -124,6 +127,78 @@ def test_columns_are_chosen_by_name_wherever_they_stand(csv: Write) -> None:
     assert Table(csv(COLUMNS), ignore=["b"]).names == ["a", "c"]
     assert Table(csv(COLUMNS), columns=["a", "c"]).fingerprint() == Table(csv(COLUMNS), ignore=["b"]).fingerprint()
     assert chosen.fingerprint() != Table(csv(COLUMNS), columns=["a", "c"]).fingerprint()
+
+
+# ---- categories
+
+PLACES = [["north", "south", "east"][i * i % 7 % 3] for i in range(40)]
+CODES = [i % 3 + 8 for i in range(40)]
+
+
+def mixed(form: str, csv: Write, arrow: Write, npy: Write) -> Table:
+    """Columns a, kind, code and b, in each form of file."""
+    columns = {"a": COLUMNS["a"], "kind": PLACES, "code": CODES, "b": COLUMNS["b"]}
+    types = [("a", "f8"), ("kind", "S9"), ("code", "i4"), ("b", "f8")]
+    write = {
+        "csv": lambda: csv(columns),
+        "parquet": lambda: arrow({**columns, "kind": pyarrow.array(PLACES).dictionary_encode()}),
+        "npy": lambda: npy(np.array([*zip(*columns.values(), strict=True)], types)),
+    }[form]
+    return Table(write(), onehot=["kind", "code"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npy"])
+def test_a_column_of_words_is_a_coordinate_for_each(form: str, csv: Write, arrow: Write, npy: Write) -> None:
+    """In place of the column, numbers by their size; a row of zeros and one 1 that says its word."""
+    data = mixed(form, csv, arrow, npy)
+    assert data.names == ["a", "kind=east", "kind=north", "kind=south", "code=8", "code=9", "code=10", "b"]
+    assert data.fingerprint() == mixed("csv", csv, arrow, npy).fingerprint()
+    x = data.examples(data.path)
+    words = [np.array(["east", "north", "south"])[x[:, 1:4].argmax(1)], np.array([8, 9, 10])[x[:, 4:7].argmax(1)]]
+    assert (words[0] == PLACES).all()
+    assert (words[1] == CODES).all()
+    assert torch.equal(x[:, 1:7], (x[:, 1:7] == 1).float())
+    assert x[:, 1:4].sum(1).tolist() == x[:, 4:7].sum(1).tolist() == [1] * 40
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npy"])
+def test_categories_lead_back_to_the_columns_of_the_file(form: str, csv: Write, arrow: Write, npy: Write) -> None:
+    data = mixed(form, csv, arrow, npy)
+    titles, *rows = data.table(data.examples(data.path))
+    assert titles == ["a", "kind", "code", "b"]
+    assert [row[1:3] for row in rows] == [*map(list, zip(PLACES, map(str, CODES), strict=True))]
+    assert np.array([[row[0], row[3]] for row in rows]) == pytest.approx(NUMBERS[:, :2], rel=1e-5, abs=1e-5)
+    blurred = data.examples(data.path) + 0.4 * torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    assert [row[1:3] for row in data.table(blurred)[1:]] == [row[1:3] for row in rows]
+    assert data.table(torch.zeros(1, 8))[1][1:3] == ["", ""]
+
+
+def test_categories_leave_the_units_to_the_numbers(csv: Write, arrow: Write, npy: Write) -> None:
+    data, plain = mixed("csv", csv, arrow, npy), Table(csv(COLUMNS, "plain.csv"), columns=["a", "b"])
+    assert data.spec().log_units == plain.spec().log_units
+    assert torch.equal(data.load("train").x[:, [0, 7]], plain.load("train").x)
+    flags = Table(csv({"kind": PLACES, "flag": [0, 1] * 20}, "flags.csv"), onehot=["kind"], standardize=False)
+    assert (flags.spec().kind, flags.spec().shape) == ("binary", (4,))
+
+
+def test_a_category_that_only_test_has_is_a_column_of_zeros_in_train(csv: Write) -> None:
+    parts = ["train"] * 30 + ["val"] * 5 + ["test"] * 5
+    path = csv({"a": COLUMNS["a"], "kind": ["x", "y"] * 15 + ["x"] * 5 + ["z"] * 5, "part": parts})
+    data = Table(path, split="part", onehot=["kind"])
+    assert data.load("train").x[:, 3].tolist() == [0] * 30
+    assert data.load("test").x[:, 1:].tolist() == [[0, 0, 1]] * 5
+
+
+def test_other_rows_with_a_category_that_is_new_cost_one_line(csv: Write) -> None:
+    data = Table(csv({"a": COLUMNS["a"], "kind": PLACES}), onehot=["kind"])
+    for word, line in [
+        ("west", "'west' for kind in line 3, which training has not seen; there were east, north, south"),
+        ("", "no value for kind in line 3: fill it in or remove the row"),
+    ]:
+        path = csv({"kind": ["north", word], "a": [1, 2]}, "new.csv")
+        with pytest.raises(DataError) as error:
+            data.examples(Path(path))
+        assert str(error.value) == f"{path} has {line}"
 
 
 def test_the_fingerprint_is_of_what_is_used(csv: Write) -> None:
@@ -316,13 +391,19 @@ GAPS = "fill in or remove such rows, or leave"
 @pytest.mark.parametrize(
     ("content", "settings", "line"),
     [
-        (HEAD + "1,2\n3,\n,5\n", {}, " has no value for b in line 3 (of 2 such rows): " + GAPS + " them out with 'dataset.ignore=[a,b]'"),
+        (HEAD + "1,2\n3,\n,5\n", {}, " has no value for b in line 3 (of 2 such rows): fill in or remove such rows"),
         (HEAD + "1,2\n3,NA\n", {}, f" has no value for b in line 3 (of 1 such rows): {GAPS} it out with 'dataset.ignore=[b]'"),
         (HEAD + "1,1e39\n", {}, f" has 1e+39 for b in line 2, too large for float32 (of 1 such rows): {GAPS} it out with 'dataset.ignore=[b]'"),
-        (HEAD + "1,x\n2,y\n", {}, ": column b is text ('x' in line 2): leave it out with 'dataset.ignore=[b]', or make it the label with dataset.label=b"),
-        (HEAD + "z,1\n2,y\n", {}, ": columns a, b are text ('z' in line 2): leave them out with 'dataset.ignore=[a,b]'"),
-        (HEAD + "z,1\n2,y\n", {"columns": ["a"]}, ": column a is text ('z' in line 2): take a out of dataset.columns, or make it the label with dataset.label=a"),
-        ("a,b (cm)\n1,x\n", {"ignore": ["a"]}, ": column b (cm) is text ('x' in line 2): leave it out with 'dataset.ignore=[a,\"b (cm)\"]', or make it the label with dataset.label=b (cm)"),
+        (HEAD + "1,x\n2,y\n", {}, ": column b is text ('x' in line 2): code it by zeros and ones with 'dataset.onehot=[b]', leave it out with 'dataset.ignore=[b]', or make it the label with dataset.label=b"),
+        (HEAD + "z,u\n2,y\nx,y\n", {}, ": columns a, b are text ('z' in line 2): code them by zeros and ones with 'dataset.onehot=[a,b]'"),
+        (HEAD + "z,1\nx,y\n", {"columns": ["a"]}, ": column a is text ('z' in line 2): code it by zeros and ones with 'dataset.onehot=[a]', or make it the label with dataset.label=a"),
+        ("a,b,c\nx,1,2\n", {"columns": ["a", "b"]}, ": column a is text ('x' in line 2): code it by zeros and ones with 'dataset.onehot=[a]', take a out of dataset.columns, or make it the label with dataset.label=a"),
+        ("a,b (cm)\n1,x\n", {"ignore": ["a"]}, ": column b (cm) is text ('x' in line 2): code it by zeros and ones with 'dataset.onehot=[\"b (cm)\"]', or make it the label with 'dataset.label=\"b (cm)\"'"),
+        ("a,größe,c\n1,x,2\n", {"ignore": ["c"], "label": "c"}, ": column größe is text ('x' in line 2): code it by zeros and ones with 'dataset.onehot=[\"größe\"]', or leave it out with 'dataset.ignore=[c,\"größe\"]'"),
+        ("a,b\n1,x\n", {"onehot": ["a", "c"]}, "dataset.onehot: {} has no column 'c'; it has a, b"),
+        ("a,b,c\n1,x,2\n", {"onehot": ["b"], "ignore": ["b"]}, "dataset.onehot: {}: b is no column of x; these are a, c"),
+        ("a,b\n1,x\n1,\n", {"onehot": ["b"]}, " has no value for b in line 3: fill it in or remove the row"),
+        ("a,part\n1,train\n1,Test\n", {"label": "a"}, ": column part is text ('train' in line 2): take it for the splits with dataset.split=part, or code it by zeros and ones with 'dataset.onehot=[part]'"),
         (HEAD + "1,2\n3,4,5\n", {}, ": line 3 has 3 cells, and the first 2"),
         (HEAD, {}, " has no rows"),
         ("", {}, " is empty: the names of the columns belong in its first line"),
@@ -342,7 +423,9 @@ GAPS = "fill in or remove such rows, or leave"
         (HEAD + "1,train\n2,val\n", {"split": "b"}, ": column b: each split needs an example, and these would have train 1, test 0: give more examples, or other dataset.test_fraction"),
         (HEAD + "1,train\n2,test\n", {"split": "b"}, ": column b: each split needs an example, and these would have train 1, val 0: give more examples, or other dataset.val_fraction"),
         (HEAD + "1,2\n2,3\n", {}, ": each split needs an example, and these would have train 2, val 0, test 0: give more examples, or other dataset.val_fraction and dataset.test_fraction"),
-        ("a,b\n" + "1,2\n" * 20, {}, ": the train split has one and the same value in all of a, b, and so no scale to standardise by: leave them out with 'dataset.ignore=[a,b]'"),
+        ("a,b\n" + "1,2\n" * 20, {}, ": the train split has one and the same value in all of a, b, and so no scale to standardise by: a model needs columns that vary"),
+        ("a,b,c\n" + "1,2,3\n1,2,4\n" * 20, {}, ": the train split has one and the same value in all of a, b, and so no scale to standardise by: leave them out with 'dataset.ignore=[a,b]'"),
+        ("a\n" + "1e18\n1000000000000000001\n" * 20, {}, ": the train split has one and the same value in all of a (as float64, which is exact to 2^53), and so no scale to standardise by: a model needs columns that vary"),
     ],
 )  # fmt: skip
 def test_a_bad_table_costs_one_clear_line(content: Any, settings: Any, line: str, text: Write) -> None:
@@ -352,13 +435,141 @@ def test_a_bad_table_costs_one_clear_line(content: Any, settings: Any, line: str
     assert str(error.value) == (line if "{}" in line else f"{{}}{line}").format(path)
 
 
+CELLS = [
+    (["1_00"], "has marks between digits ('1_00' in {}): write 100"),
+    (["1 234,5"], "has marks between digits ('1 234,5' in {}): write 1234.5"),
+    (["1,234.5", "1,234,567.8"], "has marks between digits ('1,234.5' in {}): write 1234.5"),
+    (["1'234'567"], "has marks between digits (\"1'234'567\" in {}): write 1234567"),
+    (["3,5", "-0,25"], "has decimal commas ('3,5' in {}): write 3.5"),
+    (["1.234,5", "3,5"], "has decimal commas ('1.234,5' in {}): write 1234.5"),
+    (["1,234"], "has decimal commas ('1,234' in {}): write 1.234 (or 1234, if the comma parts thousands)"),
+    (["45%", "5 kg"], "has a sign or a unit beside the number ('45%' in {}): write the number alone"),
+    (["2024-01-05", "2024-02-01 10:00:00"], "has dates ('2024-01-05' in {}): write each as a number, as of days since the first, code it by zeros and ones with 'dataset.onehot=[b]'"),
+    (["-"], "has text among numbers ('-' in {}, of 1 such cells): if it marks a missing value, fill in or remove such rows"),
+    (["-", "n.d."], "has text among numbers ('-' in {}, of 2 such cells, also 'n.d.'): if it marks a missing value"),
+    (["inf"], "inf for b in {}, no finite number (of 1 such rows): fill in or remove such rows, or leave it out"),
+    (["nan"], "no value for b in {} (of 1 such rows): fill in or remove such rows, or leave it out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npy"])
+@pytest.mark.parametrize(("cells", "line"), CELLS)
+def test_cells_that_are_no_numbers_say_where_and_what_they_are_to_be(
+    cells: list[str], line: str, form: str, csv: Write, arrow: Write, npy: Write
+) -> None:
+    columns = {"a": ["1"] * 8, "b": ["2", "3", *cells, *["4"] * 5][:8]}
+    quoted = {name: [f'"{cell}"' for cell in column] for name, column in columns.items()}
+    structured = np.array([*zip(*columns.values(), strict=True)], [("a", "U20"), ("b", "U20")])
+    path = {"csv": lambda: csv(quoted), "parquet": lambda: arrow(columns), "npy": lambda: npy(structured)}[form]()
+    with pytest.raises(DataError) as error:
+        Table(path).spec()
+    assert line.format({"csv": "line 4"}.get(form, "row 2")) in str(error.value)
+
+
+def test_a_line_of_units_and_decimal_commas_without_quotes(text: Write) -> None:
+    for content, line in [
+        ("a,b\ncm,kg\n1,2\n3,4\n", "line 2 has text above numbers ('cm' for a, 'kg' for b): units, or a missing value: remove that line"),
+        ("a,b\n1,5,2,5\n", "line 2 has 4 cells, and the first 2: decimal commas? write 3.5 for 3,5, or part the cells by ;"),
+    ]:  # fmt: skip
+        with pytest.raises(DataError, match=re.escape(line)):
+            Table(text(content)).spec()
+
+
+@pytest.mark.parametrize("cell", ["", "x", "-", "3,5", "1_0", "2024-01-05", "cm", "inf", "5"])
+def test_no_advice_drops_every_column(cell: str, csv: Write) -> None:
+    """Whatever stands in all of the columns, in all rows or in one."""
+    for cells in ([f'"{cell}"'] * 20, ["1"] * 10 + [f'"{cell}"'] * 10, [f'"{cell}"'] + ["1"] * 19):
+        for ignore in ([], ["c"]):
+            with pytest.raises(DataError) as error:
+                data = Table(csv({"a": cells, "b": cells, "c": [*range(20)]}), columns=None, ignore=ignore)
+                data.load("train")
+                raise DataError("no refusal")  # as of 1 and 5
+            advice = re.search(r"dataset.ignore=\[(.*?)\]", str(error.value))
+            assert advice is None or {*advice[1].split(",")} < {"a", "b", "c"}
+
+
+def test_labels_are_the_words_that_stand_there(csv: Write) -> None:
+    """Long identifiers that one float64 stands for are two classes; 1 and 1.0 are one, 1_0 is none of them."""
+    long = ["9007199254740992", "9007199254740993"]
+    data = Table(csv({"x": range(40), "y": [*long, "1", "1.0", "1_0"] * 8}), label="y")
+    assert data.label_names == ["1", *long, "1_0"]
+
+
+# ---- what is probably not meant
+
+
+def cautions(csv: Write, **columns: Any) -> list[str]:
+    return Table(csv({**COLUMNS, **columns})).cautions()
+
+
+def test_a_column_that_numbers_the_rows_is_named(csv: Write) -> None:
+    orders = [range(40), range(1, 41), [*reversed(range(7, 47))], RNG.permutation(40).tolist()]
+    for numbers in orders:
+        (line,) = cautions(csv, id=numbers)
+        assert line == "column id numbers the rows, and says nothing of them: leave it out with 'dataset.ignore=[id]'"
+    (line,) = cautions(csv, **{"Unnamed: 0": [2 * i for i in range(40)]})
+    assert "column Unnamed: 0 numbers the rows" in line
+    assert "'dataset.ignore=[\"Unnamed: 0\"]'" in line
+    assert cautions(csv, n=[i % 39 for i in range(40)], half=[i / 2 for i in range(40)]) == []
+
+
+@pytest.mark.parametrize(("value", "count"), [(1e30, 1), (-999, 1), (-999, 4), (99.9, 2), (5000, 1)])
+def test_a_value_far_from_all_others_is_named_by_row_and_column(value: float, count: int, csv: Write) -> None:
+    ordinary = [round(20 + NUMBERS[i, 0], 3) for i in range(40)]
+    (line,) = cautions(csv, d=[*ordinary[:30], *[value] * count, *ordinary[30 + count :]])
+    assert line.startswith(
+        f"column d has {value:g} in line 32 ({count} such row{'s' * (count > 1)}), far from its other"
+    )
+    x = Table(csv({"d": [*ordinary[:30], *[value] * count, *ordinary[30 + count :]]})).load("train").x
+    assert len(x) == 32
+
+
+def test_several_marks_of_missing_values_are_each_named(csv: Write) -> None:
+    column = [*COLUMNS["a"][:-3], -999, -9999, 1e30]
+    lines = cautions(csv, d=column)
+    assert [line.split(" (")[0] for line in lines] == [
+        f"column d has {value} in line {line}" for value, line in [("1e+30", 41), ("-9999", 40), ("-999", 39)]
+    ]
+
+
+@pytest.mark.parametrize("law", ["normal", "lognormal", "standard_cauchy", "exponential"])
+def test_ordinary_laws_are_rarely_taken_for_marks(law: str) -> None:
+    """Even of a Cauchy law, whose largest value is often far from the rest, at most one column in ten."""
+    x = getattr(np.random.default_rng(1), law)(size=(300, 100))
+    named = len([*far_values(x, [*map(str, range(100))], str)])
+    assert named <= (10 if law == "standard_cauchy" else 0)
+    flags = (x > 1.5).astype(float)
+    assert [*far_values(flags, [*map(str, range(100))], str)] == []
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-170, 1e-300, 2.0**-900])
+def test_the_unit_of_a_column_may_be_as_small_as_a_float(unit: float, csv: Write) -> None:
+    """x' is the same, and the nats differ by the unit: log s of a column of standard deviation 1e-170 is no -inf."""
+    whole = Table(csv({"a": COLUMNS["a"], "b": COLUMNS["b"]}))
+    data = Table(csv({"a": [repr(value * unit) for value in COLUMNS["a"]], "b": COLUMNS["b"]}, "small.csv"))
+    assert data.load("train").x.numpy() == pytest.approx(whole.load("train").x.numpy(), abs=1e-6)
+    assert data.spec().log_units == pytest.approx(whole.spec().log_units + math.log(unit))
+    assert data.original(data.load("val").x)[:, 0].numpy() == pytest.approx(
+        unit * whole.original(whole.load("val").x)[:, 0].numpy(), rel=1e-5, abs=0
+    )
+
+
+def test_a_column_of_rounding_is_named(csv: Write) -> None:
+    (line,) = cautions(csv, d=[1e6 + (i % 7) * 1.5e-10 for i in range(40)])
+    assert line.startswith("column d varies by little more than the rounding of a float64")
+    path = csv({"d": [1e6 + 1e-3 * i * i for i in range(40)], "e": range(0, 80, 2)})
+    assert Table(path).cautions() == []
+    (line,) = Table(path, standardize=False).cautions()
+    assert line.startswith("float32, in which x is served, loses what varies in d")
+
+
 def test_missing_values_and_text_of_parquet_and_arrays(arrow: Write, npy: Write) -> None:
     when = pyarrow.array([0] * 9).cast(pyarrow.timestamp("s"))
     for columns, line in [
         ({"a": [1, 2, None]}, "no value for a in row 2 "),
         ({"a": [1.0], "b": [None]}, "no value for b in row 0 "),
         ({"a": [1.0], "b": [[1.0, 2.0]]}, "column b is text .'.1.0, 2.0.' in row 0."),
-        ({"a": [1.0] * 9, "b": when}, "column b is text .'1970-01-01 00:00:00' in row 0"),
+        ({"a": [1.0] * 9, "b": when}, "column b has dates .'1970-01-01 00:00:00' in row 0"),
         ({"a": [1.0] * 3, "__index_level_0__": [1, 2, 3]}, "has a column without a name"),
     ]:
         with pytest.raises(DataError, match=line):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -216,6 +217,11 @@ class Dataset:
     def _top_level(self, x: Tensor) -> int:
         """The value that means 1 in uint8 x."""
         return top_level(x, self.levels)
+
+    def table(self, x: Tensor) -> list[list[Any]] | None:
+        """Examples as they are served or drawn, as rows of the file that they are from, the titles first; None for data that are
+        no table."""
+        return None
 
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """What a person knows the `examples` of a file by, besides their number: columns of text by title, a cell for each

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split
 from vae_lab.data.files import version
 from vae_lab.data.splits import drawn, given, repeated, spelled
+from vae_lab.data.table_cautions import rounded
+from vae_lab.data.table_choice import Choice, Name, one_of, shown
+from vae_lab.data.table_columns import decode, encode
 from vae_lab.data.table_file import open_table
-from vae_lab.data.table_rows import Choice, Rows, check_names, numbers, read_rows, shown
+from vae_lab.data.table_rows import Rows, check_names, numbers, read_rows
 from vae_lab.settings import Fraction, NonNegativeInt
-
-Name = str | int
 
 
 class Table(Dataset):
@@ -26,6 +28,8 @@ class Table(Dataset):
     The model sees x', and what is reported is the density of x, in the units of the file: the sum is `Spec.log_units`, which
     enters the distortion. So the same table in other units gives the same model, and nats that differ by the change of units
     alone.
+
+    A column in `onehot` is a coordinate for each of its values, 0 or 1 and not standardised, so that it adds nothing to the sum.
 
     Raises DataError for a file that is missing or damaged, a column that is not there, text, missing values (with the row),
     and a column that is constant, which has no scale.
@@ -43,6 +47,7 @@ class Table(Dataset):
             if it is all 0 and 1.
         without: classes, by what stands in `label`, that train and val leave out, and test keeps; the
             standardisation is of the others alone.
+        onehot: columns of x that are categories, each value (of the whole file) a coordinate of its own.
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
@@ -59,10 +64,11 @@ class Table(Dataset):
         split_seed: int = 0,
         standardize: bool = True,
         without: Sequence[NonNegativeInt | str] = [],
+        onehot: list[Name] = [],
     ) -> None:
         self.path, self.split_seed, self.standardize = Path(path).expanduser(), split_seed, standardize
         self.without = without
-        self.choice = Choice.of(columns, ignore, label, split)
+        self.choice = Choice.of(columns, ignore, label, split, onehot)
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def spec(self) -> Spec:
@@ -97,25 +103,41 @@ class Table(Dataset):
     @cached_property
     def scaling(self) -> tuple[Tensor, Tensor]:
         """The mean and the standard deviation of each column on the train split, less the classes in `without`, (d,),
-        float64; 0 and 1 without `standardize`."""
+        float64; 0 and 1 without `standardize`, and of coordinates that stand for words."""
         rows, y = self._parts["train"], self._labels
         if self.without and y is not None:
             rows = rows[self.trains_on(y[rows], y[rows])]
-        train = torch.from_numpy(self._rows.x)[rows]
-        if not self.standardize:
-            return torch.zeros_like(train[0]), torch.ones_like(train[0])
-        constant = [name for name, same in zip(self.names, (train == train[0]).all(0), strict=True) if same]
+        train, plain = torch.from_numpy(self._rows.x)[rows], ~torch.from_numpy(self._rows.coded)
+        mean, scale = torch.zeros_like(train[0]), torch.ones_like(train[0])
+        if self.standardize:
+            mean[plain], scale[plain] = self._moments(train[:, plain], np.array(self.names)[plain.numpy()].tolist())
+        return mean, scale
+
+    def _moments(self, train: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
+        """Raises DataError for a column that has no scale."""
+        constant = [name for name, same in zip(names, (train == train[0]).all(0), strict=True) if same]
         if constant:
+            columns = [column.name for column in self._rows.columns]
+            ways = self.choice.without(constant, columns) or ["a model needs columns that vary"]
+            large = " (as float64, which is exact to 2^53)" if (train[0].abs() > 2**53).any() else ""
             raise DataError(
-                f"{self.path}: the train split has one and the same value in all of {shown(constant)}, and so no scale to "
-                f"standardise by: {self.choice.without(constant)}"
+                f"{self.path}: the train split has one and the same value in all of {shown(constant)}{large}, and so no scale to "
+                f"standardise by: {one_of(ways)}"
             )
-        return train.mean(0), train.std(0, correction=0)
+        unit = torch.ldexp(torch.ones_like(train[0]), torch.frexp(train.abs().max(0).values).exponent)
+        part = train / unit  # by a power of 2, which is exact: else a square of 1e-170 is 0
+        return part.mean(0) * unit, part.std(0, correction=0) * unit
 
     def original(self, x: Tensor) -> Tensor:
-        """Examples, (..., d), in the units of the file."""
-        mean, scale = (one.to(x) for one in self.scaling)
-        return x * scale + mean
+        """Examples, (..., d), in the units of the file, float64."""
+        mean, scale = self.scaling
+        return x.double() * scale + mean
+
+    def table(self, x: Tensor) -> list[list[Any]]:
+        """Examples, (n, d), as rows of the file: its columns in its units, the titles first. Of `onehot` ones the value whose
+        coordinate is the largest, and nothing where two are."""
+        columns = decode(self._rows.columns, self.original(x).numpy())
+        return [[*columns], *map(list, zip(*columns.values(), strict=True))]
 
     def examples(self, path: Path) -> Tensor:
         """Rows of another file, (n, d), float32, in its order and as the model sees them: the same columns by their names, in
@@ -123,18 +145,30 @@ class Table(Dataset):
 
         Raises DataError as for the file itself.
         """
-        table = open_table(path)
-        check_names(self.names, table, "the model takes the columns of its training: ")
-        x = numbers(table.read(self.names, ()), self.names, path)
+        table, columns = open_table(path), self._rows.columns
+        check_names([column.name for column in columns], table, "the model takes the columns of its training: ")
+        plain = [column.name for column in columns if not column.values]
+        coded = [column.name for column in columns if column.values]
+        content = table.read(plain, coded)
+        words = dict(zip(coded, content.words, strict=True))
+        x = encode(columns, numbers(content, plain, path), words, content.place, path)
         if self._kind == "binary" and not np.isin(x, (0, 1)).all():
             raise DataError(f"{path} has other numbers than 0 and 1, and the model knows no others")
         return self._served(x).float()
 
     def cautions(self) -> list[str]:
-        """Also of splits that the file calls otherwise."""
+        """Also of splits that the file calls otherwise, and of columns that are probably not what they seem."""
         names = set(self._rows.splits)
         line = f"column {self.choice.split} has the splits {spelled(names)}"
-        return super().cautions() + ([line] if names - set(SPLITS) else [])
+        return [*super().cautions(), *([line] if names - set(SPLITS) else []), *self._rows.cautions, *self._lost()]
+
+    def _lost(self) -> list[str]:
+        """Columns that float32, in which they are served, does not hold as they stand."""
+        lost = [] if self.standardize else rounded(self._rows.x, self.names, np.float32)
+        line = (
+            f"float32, in which x is served, loses what varies in {shown(lost)}: standardise (dataset.standardize=true)"
+        )
+        return [line] if lost else []
 
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """Those columns in `ignore` that the file has."""

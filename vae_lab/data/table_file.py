@@ -1,7 +1,6 @@
 """A table in a file, csv, parquet or npy: its columns by name, as numbers or as words."""
 
 import csv
-import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,9 @@ import numpy as np
 
 from vae_lab.data.array_file import ArrayFile
 from vae_lab.data.dataset import DataError
+from vae_lab.data.table_cells import Texts, column_of, number, numerals
 from vae_lab.errors import first_line
 
-WORDS = {
-    **dict.fromkeys(["", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?"], math.nan),
-    "true": 1.0,
-    "false": 0.0,
-}
-"""Cells that are no numerals and yet a number, or none; in any case of their letters."""
 ADVICE = "set dataset.path= to a .csv, .parquet or .npy file"
 
 
@@ -29,13 +23,13 @@ class Content(NamedTuple):
     Attributes:
         numbers: (n, d), float64, NaN where there is none.
         words: columns as text, "" where there is none.
-        text: of a column that was to be numbers and is not, where that is first seen, and what stands there.
+        text: of each column that was to be numbers, the cells that are none.
         rows: where each row is found.
     """
 
     numbers: np.ndarray
     words: list[list[str]]
-    text: dict[str, tuple[str, str]]
+    text: Texts
     rows: Sequence[int]
     row: str  # what the file's rows are called
 
@@ -84,21 +78,28 @@ class CsvFile:
 
     def read(self, numbers: Sequence[str], words: Sequence[str]) -> Content:
         wanted, others = ([self.names.index(name) for name in some] for some in (numbers, words))
-        values, lines, text = array("d"), array("L"), dict[str, tuple[str, str]]()
+        values, lines, text = array("d"), array("L"), Texts()
         found: list[list[str]] = [[] for _ in words]
         records = self._records()
         next(records)
         for line, cells in records:
             if len(cells) != len(self.names):
-                raise DataError(f"{self.path}: line {line} has {len(cells)} cells, and the first {len(self.names)}")
+                raise DataError(
+                    f"{self.path}: line {line} has {len(cells)} cells, and the first {self._expected(cells)}"
+                )
             try:
-                values.extend([float(cells[i]) for i in wanted])
+                values.extend(numerals([cells[i] for i in wanted]))
             except ValueError:
-                values.extend([_number(cells[i], f"line {line}", self.names[i], text) for i in wanted])
+                row, where = len(lines), f"line {line}"
+                values.extend([number(cells[i], self.names[i], row, where, text) for i in wanted])
             lines.append(line)
             for column, i in zip(found, others, strict=True):
                 column.append(cells[i].strip())
         return Content(np.asarray(values).reshape(len(lines), len(wanted)), found, text, lines, "line")
+
+    def _expected(self, cells: Sequence[str]) -> str:
+        halves = self.delimiter == "," and len(cells) == 2 * len(self.names)
+        return f"{len(self.names)}" + (": decimal commas? write 3.5 for 3,5, or part the cells by ;" if halves else "")
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         with self._whole(), self.path.open(encoding="utf-8-sig", newline="") as file:
@@ -119,18 +120,6 @@ class CsvFile:
             raise DataError(f"{self.path} cannot be read as csv ({first_line(error)})") from None
 
 
-def _number(cell: str, where: str, column: str, text: dict[str, tuple[str, str]]) -> float:
-    """A cell as a number, NaN where there is none; one that is neither is remembered in `text`, by its column."""
-    try:
-        return WORDS[cell.strip().lower()]
-    except KeyError:
-        try:
-            return float(cell)
-        except ValueError:
-            text.setdefault(column, (where, cell))
-            return math.nan
-
-
 class ParquetFile:
     """Needs pyarrow, the extra `parquet`."""
 
@@ -149,7 +138,7 @@ class ParquetFile:
     def read(self, numbers: Sequence[str], words: Sequence[str]) -> Content:
         with self._whole():
             table = self.file.read(columns=[*numbers, *words])
-        text = dict[str, tuple[str, str]]()
+        text = Texts()
         values = [_cast(table[name], name, text) for name in numbers]
         found = [["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in words]
         return Content(_side_by_side(values, table.num_rows), found, text, range(table.num_rows), "row")
@@ -164,17 +153,15 @@ class ParquetFile:
             raise DataError(f"{self.path} is not a whole Parquet file ({first_line(error)}): {ADVICE}") from None
 
 
-def _cast(column: Any, name: str, text: dict[str, tuple[str, str]]) -> np.ndarray:
-    """A column of Arrow's as float64, NaN where there is none; of one that is no numbers the first value goes to `text`."""
+def _cast(column: Any, name: str, text: Texts) -> np.ndarray:
+    """A column of Arrow's as float64, NaN where there is none; the cells that are no numbers go to `text`."""
     import pyarrow
 
     try:
         numbers: np.ndarray = column.cast(pyarrow.float64(), safe=False).to_numpy()
         return numbers
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-        row, cell = next((row, cell) for row, cell in enumerate(column.to_pylist()) if cell is not None)
-        text[name] = f"row {row}", str(cell)
-        return np.full(len(column), math.nan)
+        return column_of(column.to_pylist(), name, text)
 
 
 class NpyFile:
@@ -190,14 +177,23 @@ class NpyFile:
         self.names = [*dtype.names] if dtype.names else [*map(str, range(shape[1]))]
 
     def read(self, numbers: Sequence[str], words: Sequence[str]) -> Content:
-        array, text = self.file.read("x"), dict[str, tuple[str, str]]()
+        array, text = self.file.read("x"), Texts()
         columns = {name: array[name] if array.dtype.names else array[:, int(name)] for name in (*numbers, *words)}
-        for name in numbers:
-            if len(array) and (columns[name].dtype.kind not in "biuf" or columns[name].ndim > 1):
-                text[name], columns[name] = ("row 0", str(columns[name][0])), np.full(len(array), math.nan)
-        values = [columns[name].astype(np.float64) for name in numbers]
-        found = [columns[name].astype(str).tolist() for name in words]
+        values = [_floats(columns[name], name, text) for name in numbers]
+        found = [_strings(columns[name]) for name in words]
         return Content(_side_by_side(values, len(array)), found, text, range(len(array)), "row")
+
+
+def _floats(column: np.ndarray, name: str, text: Texts) -> np.ndarray:
+    if column.dtype.kind in "biuf" and column.ndim == 1:
+        return column.astype(np.float64)
+    return column_of(_strings(column), name, text)
+
+
+def _strings(column: np.ndarray) -> list[str]:
+    """An array's cells as text, bytes as UTF-8."""
+    words = np.char.decode(column, "utf-8", "replace") if column.dtype.kind == "S" else column
+    return [*map(str, words.astype(str) if words.ndim == 1 else words)]
 
 
 def _side_by_side(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:

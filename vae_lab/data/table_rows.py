@@ -3,9 +3,7 @@
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,80 +11,78 @@ import numpy as np
 
 from vae_lab.data.dataset import DataError
 from vae_lab.data.files import Version
+from vae_lab.data.table_cautions import far_values, rounded, row_numbers
+from vae_lab.data.table_cells import is_numeral
+from vae_lab.data.table_choice import Choice, one_of, refuse_text, shown
+from vae_lab.data.table_columns import Column, encode, fitted, in_order, value_of
 from vae_lab.data.table_file import Content, TableFile, open_table
 from vae_lab.errors import nearest
 
 _INDEX = "__index_level_"  # how pandas names its index in a parquet file
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Columns by name: those of x (None for all others but `ignore`), the labels, the split."""
-
-    columns: tuple[str, ...] | None
-    ignore: tuple[str, ...]
-    label: str | None
-    split: str | None
-
-    @classmethod
-    def of(
-        cls,
-        columns: Sequence[str | int] | None,
-        ignore: Sequence[str | int],
-        label: str | int | None,
-        split: str | int | None,
-    ) -> "Choice":
-        """Columns of an array are named by numbers."""
-        one = [None if name is None else str(name) for name in (label, split)]
-        return cls(None if columns is None else tuple(map(str, columns)), tuple(map(str, ignore)), *one)
-
-    def named(self) -> dict[str, tuple[str, ...]]:
-        """The names that were typed, by their settings."""
-        one = {"label": self.label, "split": self.split}
-        several = {"columns": self.columns or (), "ignore": self.ignore}
-        return several | {key: (name,) for key, name in one.items() if name is not None}
-
-    def without(self, names: Sequence[str]) -> str:
-        """How to do without columns."""
-        if self.columns is not None:
-            return f"take {shown(names)} out of dataset.columns"
-        typed = (name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"' for name in (*self.ignore, *names))
-        return f"leave {'it' if len(names) == 1 else 'them'} out with 'dataset.ignore=[{','.join(typed)}]'"
-
-    def as_label(self, names: Sequence[str]) -> str:
-        """What else a column of text may be."""
-        return f", or make it the label with dataset.label={names[0]}" if len(names) == 1 and self.label is None else ""
-
-
 class Rows(NamedTuple):
-    """x, (n, d), float64, with the names of its columns; y with the names of the classes; the split of each row; the hash of
-    all that. What was not asked for is empty."""
+    """x, (n, d), float64, with the columns it is made of; y with the names of the classes; the split of each row; the hash of
+    all that; what is to be known of the numbers. What was not asked for is empty."""
 
     x: np.ndarray
-    names: list[str]
+    columns: list[Column]
     y: list[int]
     classes: list[str]
     splits: list[str]
     fingerprint: str
+    cautions: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the coordinates of x."""
+        return [name for column in self.columns for name in column.coordinates]
+
+    @property
+    def coded(self) -> np.ndarray:
+        """The coordinates that are zeros and ones for words, (d,) bool."""
+        return np.array([bool(column.values) for column in self.columns for _ in column.coordinates])
 
 
 @functools.lru_cache(maxsize=4)  # a study asks once for each of its runs
 def read_rows(path: Path, version: Version, choice: Choice) -> Rows:
     """Raises DataError."""
     table = open_table(path)
-    others = [name for name in (choice.label, choice.split) if name is not None]
     for key, asked in choice.named().items():
         check_names(asked, table, f"dataset.{key}: ")
     names = _all_others(table, choice) if choice.columns is None else [*choice.columns]
-    content = table.read(names, others)
-    x, words = numbers(content, names, path, choice), dict(zip(others, content.words, strict=True))
+    for name in choice.onehot:
+        if name not in names:
+            raise DataError(f"dataset.onehot: {path}: {name} is no column of x; these are {shown(names)}")
+    plain = [name for name in names if name not in choice.onehot]
+    others = list(dict.fromkeys([*choice.onehot, *filter(None, (choice.label, choice.split))]))
+    content = table.read(plain, others)
+    words = dict(zip(others, content.words, strict=True))
+    read = numbers(content, plain, path, choice, names)
+    columns = fitted(names, {name: words[name] for name in choice.onehot}, path)
+    x = encode(columns, read, words, content.place, path)
     labels = _labels(words[choice.label], content, f"{path}: column {choice.label}") if choice.label is not None else []
-    classes = sorted(set(labels), key=_in_order)
+    classes = sorted(set(labels), key=in_order)
     y = [*map({name: number for number, name in enumerate(classes)}.__getitem__, labels)]
     splits = words[choice.split] if choice.split is not None else []
-    digest = hashlib.sha256(json.dumps([names, labels, splits]).encode())
+    coordinates = [name for column in columns for name in column.coordinates]
+    digest = hashlib.sha256(json.dumps([coordinates, labels, splits]).encode())
     digest.update(np.ascontiguousarray(x).data)
-    return Rows(x, names, y, classes, splits, digest.hexdigest())
+    return Rows(x, columns, y, classes, splits, digest.hexdigest(), _cautions(content, plain, choice, names))
+
+
+def _cautions(content: Content, plain: Sequence[str], choice: Choice, names: Sequence[str]) -> list[str]:
+    """Columns that are probably not what they seem, a line each."""
+    lines = []
+    for name in row_numbers(content.numbers, plain):
+        lines.append(
+            f"column {name} numbers the rows, and says nothing of them: {one_of(choice.without([name], names))}"
+        )
+    for line in far_values(content.numbers, plain, content.place):
+        lines.append(f"{line}: if it marks a missing value, fill it in or remove such rows")
+    for name in rounded(content.numbers, plain, np.float64):
+        lines.append(f"column {name} varies by little more than the rounding of a float64: subtract a constant from it")
+    return [line.removesuffix(": ") for line in lines]
 
 
 def check_names(names: Sequence[str], table: TableFile, asked: str = "") -> None:
@@ -100,22 +96,20 @@ def check_names(names: Sequence[str], table: TableFile, asked: str = "") -> None
             raise DataError(f"{asked}{name!r} is named twice in what is asked of {table.path}")
 
 
-def numbers(content: Content, names: Sequence[str], path: Path, choice: Choice | None = None) -> np.ndarray:
-    """The numbers of a table, (n, d), if all of them are there and finite in float32. Raises DataError; how to do without a
-    column is told where there is a choice."""
+def numbers(
+    content: Content, names: Sequence[str], path: Path, choice: Choice | None = None, among: Sequence[str] = ()
+) -> np.ndarray:
+    """The numbers of a table, (n, d), if all of them are there and finite in float32. Raises DataError; what can be done about
+    a column, one among all of x, stands in it where there is a choice."""
     if not len(content.rows):
         raise DataError(f"{path} has no rows")
-    if content.text:
-        (place, cell), wrong = next(iter(content.text.values())), [*content.text]
-        are = f"column {wrong[0]} is" if len(wrong) == 1 else f"columns {shown(wrong)} are"
-        advice = f"{choice.without(wrong)}{choice.as_label(wrong)}" if choice else "the model takes numbers"
-        raise DataError(f"{path}: {are} text ({cell!r} in {place}): {advice}")
+    refuse_text(content.text, content.numbers, names, among, path, choice)
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(content.numbers.astype(np.float32))
     if bad.any():
         wrong = [names[j] for j in np.flatnonzero(bad.any(0)).tolist()]
-        advice = f", or {choice.without(wrong)}" if choice else ""
-        raise DataError(f"{path} has {_gap(content, bad, names)}: fill in or remove such rows{advice}")
+        ways = ["fill in or remove such rows", *(choice.without(wrong, among) if choice else [])]
+        raise DataError(f"{path} has {_gap(content, bad, names)}: {one_of(ways)}")
     return content.numbers
 
 
@@ -124,7 +118,8 @@ def _gap(content: Content, bad: np.ndarray, names: Sequence[str]) -> str:
     row = int(bad.any(1).argmax())
     column = int(bad[row].argmax())
     value, where = content.numbers[row, column], f"{names[column]} in {content.place(row)}"
-    what = f"no value for {where}" if np.isnan(value) else f"{value:g} for {where}, too large for float32"
+    why = "too large for float32" if np.isfinite(value) else "no finite number"
+    what = f"no value for {where}" if np.isnan(value) else f"{value:g} for {where}, {why}"
     return f"{what} (of {int(bad.any(1).sum())} such rows)"
 
 
@@ -137,7 +132,7 @@ def _all_others(table: TableFile, choice: Choice) -> list[str]:
             f"{table.path} has a column without a name (pandas writes its index so): save it with index=False, or name the "
             "columns of x in dataset.columns=[...]"
         )
-    if table.headed and names and all(map(_is_number, names)):
+    if table.headed and names and all(map(is_numeral, names)):
         raise DataError(f"{table.path}: its first line is all numbers, and the names of the columns belong there")
     if not names:
         raise DataError(f"{table.path} has {shown(table.names)}, and so no column left for x")
@@ -157,25 +152,6 @@ def _labels(words: Sequence[str], content: Content, where: str) -> list[str]:
 
 
 def _class(word: str) -> str:
-    if not _is_number(word):
-        return word
-    number = float(word)
-    return str(int(number)) if number.is_integer() else ""
-
-
-def _in_order(name: str) -> tuple[bool, float, str]:
-    """Numbers before text, by their size."""
-    return (False, float(name), name) if _is_number(name) else (True, 0.0, name)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def shown(names: Sequence[str]) -> str:
-    """Names with commas, the first twenty of them."""
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    """The name of a class, "" for a number that is not whole."""
+    value = value_of(word)
+    return "" if is_numeral(value) and not value.lstrip("+-").isdecimal() else value
