@@ -15,6 +15,7 @@ from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.options import PRESETS, groups, options_with
 from vae_lab.places import USE, head, option_directories
 from vae_lab.settings import flatten
+from vae_lab.yaml_text import parse_yaml
 
 NOTES = ("Equation: ", "Evidence: ")  # what begins a line of a preset's head that is printed by itself
 
@@ -96,7 +97,7 @@ def _head(text: str) -> tuple[str, list[str]]:
 def _of_option(group: str, text: str) -> Iterator[Setting]:
     """The settings of an option of a group, in the order of its file."""
     comments = _comments(text)
-    for prefix, node in _parts(yaml.safe_load(text) or {}):
+    for prefix, node in _parts(parse_yaml(text) or {}):
         for name, value in node.items():
             if name not in ("_target_", "defaults") and name not in CONTEXT:
                 key = f"{prefix}{name}"
@@ -106,7 +107,7 @@ def _of_option(group: str, text: str) -> Iterator[Setting]:
 def _of_preset(text: str) -> Iterator[Setting]:
     """The options that a preset chooses, each with its settings at the preset's own values; then what it sets of groups
     whose option it leaves alone."""
-    node, comments = yaml.safe_load(text) or {}, _comments(text)
+    node, comments = parse_yaml(text) or {}, _comments(text)
     given = flatten({key: value for key, value in node.items() if key != "defaults"})
     entries = [entry for entry in node.get("defaults", []) if isinstance(entry, Mapping)]
     for group, chosen in ((_group(key), value) for entry in entries for key, value in entry.items()):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -29,6 +28,7 @@ from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
 from vae_lab.scoring import evaluated, load_weights
 from vae_lab.store import CONFIG, LOG, Damaged, RunDirectory
+from vae_lab.yaml_text import BadYaml, read_yaml
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,11 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
     if not file.exists():
         raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = read_yaml(file, unique=False)
         if "${" in repr(settings):
             raise RequestError(f"{file}: a stored config holds values only, no interpolation (${{...}})")
+        if "hydra" in settings:
+            raise RequestError(f"{file}: hydra: a stored config holds a run's settings, and none of Hydra's own")
         added = {group: option_content(group, str(defaults()[group])) for group in MODEL}
         settings = {**added, "compile": TOP_LEVEL["compile"], **settings}  # what older runs have not
         check_targets(settings, named)
@@ -156,8 +158,8 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
         missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
     except RequestError:
         raise
-    except yaml.YAMLError as error:
-        raise RequestError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    except BadYaml as error:
+        raise RequestError(f"{file} is damaged: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RequestError(f"{file} is damaged: it is no config of a run ({type(error).__name__}: {error})") from error
     if missing or not isinstance(settings.get("latent_dim"), int):

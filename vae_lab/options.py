@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from vae_lab.errors import RequestError
 from vae_lab.places import USE, option_directories, packaged
+from vae_lab.yaml_text import BadYaml, read_yaml
 
 _TARGET = re.compile(r"(?:^|[\s{,])_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -113,9 +113,9 @@ def option_content(group: str, option: str, named: Sequence[str] = ()) -> dict[s
 @functools.cache
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
+        content = read_yaml(file) or {}
+    except BadYaml as error:
+        raise RequestError(f"{file}: {error}") from error
     if not isinstance(content, dict):
         raise RequestError(f"{file}: {content!r} given; an option's file holds keys with values")
     return content

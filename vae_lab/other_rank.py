@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 
 import torch
-import yaml
 
 from vae_lab.build import build
 from vae_lab.fitting import lightning_fit, make_trainer, prepared
@@ -16,6 +15,7 @@ from vae_lab.request import Request
 from vae_lab.store import CONFIG, LAST, RunDirectory
 from vae_lab.training.processes import Ranks, joined
 from vae_lab.training.trainer import device_of
+from vae_lab.yaml_text import read_yaml
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     watcher = threading.Thread(target=_end_with_first, daemon=True)
     watcher.start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides what an interrupt means
-    settings = yaml.safe_load((Path(job["directory"]) / CONFIG).read_text(encoding="utf-8"))
+    settings = read_yaml(Path(job["directory"]) / CONFIG)
     asked = Request(settings, build(settings["dataset"]), RunDirectory(Path(job["directory"])))
     torch.set_num_threads(settings["threads"])
     print("ready", flush=True)

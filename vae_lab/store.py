@@ -118,13 +118,11 @@ class RunDirectory:
         """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
         if found_at(self.path / CONFIG) is None:
             return {}
-        import yaml  # where it is needed: few runs are without a result
+        from vae_lab.yaml_text import read_yaml  # where it is needed: few runs are without a result
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
         try:
-            content = yaml.load((self.path / CONFIG).read_text(encoding="utf-8"), loader)
-            plain = json.loads(json.dumps(content, default=str))
-        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+            plain = json.loads(json.dumps(read_yaml(self.path / CONFIG, unique=False), default=str))
+        except (OSError, ValueError, TypeError):
             return {}
         return plain if isinstance(plain, dict) else {}
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf._utils import get_yaml_loader
 
@@ -16,6 +15,10 @@ from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
 from vae_lab.options import folders, groups
 from vae_lab.places import packaged
+from vae_lab.records import Facts
+from vae_lab.shapes import mistake
+from vae_lab.stranger import check_content
+from vae_lab.yaml_text import BadYaml, read_yaml
 
 _KEYS = {"study", "arms", "over"}
 _STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}
@@ -78,12 +81,14 @@ def read_study(name: str, config_dir: str | None = None) -> Study:
         raise RequestError(f"{name}: no such study; there are {listed(known) or 'none'}{nearest(name, known)}")
     file = known[name]
     try:
-        # as Hydra reads its files: 1e-3 is a number, which plain YAML takes for text
-        content = yaml.load(file.read_text(encoding="utf-8"), get_yaml_loader())
-    except yaml.YAMLError as error:
-        raise RequestError(f"{file}: {' '.join(str(error).split())}") from error
-    _check(file, content)
+        content = read_yaml(
+            file, get_yaml_loader()
+        )  # as Hydra's files: 1e-3 is a number, which plain YAML takes for text
+    except BadYaml as error:
+        raise RequestError(f"{file}: {error}") from error
     known_groups = groups(folders(config_dir))
+    _check(file, content)
+    check_content(file, content, known_groups)
     points = [point for arm, grid in content["arms"].items() for point in _points(arm, grid or {})]
     for point in points:
         _check_point(file, point, known_groups)
@@ -103,20 +108,32 @@ def _check(file: Path, content: Any) -> None:
     for key in study:
         if key not in _STUDY_KEYS:
             raise RequestError(
-                f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(key, _STUDY_KEYS)}"
+                f"{file}: study.{key}: no such key; allowed: {listed(_STUDY_KEYS)}{nearest(str(key), _STUDY_KEYS)}"
             )
-    if not str(study.get("select", "test/")).startswith("test/"):  # which the report reads as `val/elbo`, and says so
+    if wrong := mistake(study, Facts, "study"):
+        raise RequestError(f"{file}: {wrong}")
+    if study.get("select") is not None:
         _check_select(file, study["select"])
-    for key in (study.get("reference"), *study.get("controls", [])):
+    for key in (study.get("reference"), *(study.get("controls") or [])):
         if key is not None and key not in content["arms"]:
             raise RequestError(
                 f"{file}: {key} is no arm; arms: {listed(content['arms'])}{nearest(key, content['arms'])}"
             )
+    for arm, grid in content["arms"].items():
+        for key in (grid or {}).keys() & content["over"].keys():
+            raise RequestError(
+                f"{file}: arms.{arm}: {key}: not to be set here: it is crossed over all arms (over), which would overrule it"
+            )
 
 
-def _check_select(file: Path, metric: Any) -> None:
+def _check_select(file: Path, metric: str) -> None:
+    if metric.startswith("test/"):
+        instead = f"val/{metric.removeprefix('test/')}"
+        raise RequestError(
+            f"{file}: study.select: {metric} given; an arm's strength is never chosen on test (did you mean {instead!r}?)"
+        )
     try:
-        better(str(metric))
+        better(metric)
     except RequestError as error:
         raise RequestError(f"{file}: study.select: {error}") from error
 

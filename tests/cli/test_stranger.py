@@ -137,6 +137,11 @@ def test_interpolations(text: str, quote: str, run: Path, lab: Lab) -> None:
     check_refused(run, lab, "a stored config holds values only, no interpolation (${...})")
 
 
+def test_settings_of_hydra_itself(run: Path, lab: Lab) -> None:
+    change(run, "hydra", value={"job": {"env_set": {"VAE_LAB_TRUST": "os"}}})
+    check_refused(run, lab, "hydra: a stored config holds a run's settings, and none of Hydra's own")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -89,7 +89,7 @@ def _parameters(words: list[str], crossed: set[str]) -> tuple[dict[str, Any], li
 
 def _value(text: str) -> Any:
     """A value such that W&B writes it back as it is on the command line: a number or a boolean, or else its text."""
-    import yaml
+    from vae_lab.yaml_text import value_of
 
-    value = yaml.safe_load(text)
+    value = value_of(text)
     return value if isinstance(value, int | float) and str(value) == text else text

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vae_lab import progress, store
 from vae_lab.report import PAGE, Report
 from vae_lab.report.cells import Row, Study
@@ -115,7 +113,7 @@ def _under_way(row: Row) -> dict[str, Any]:
 def _asked(row: Row) -> int | None:
     """The updates that a run was asked for, where its config says so."""
     try:
-        steps = yaml.safe_load((row.run.path / store.CONFIG).read_text(encoding="utf-8"))["trainer"]["max_steps"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        steps = row.run.config()["trainer"]["max_steps"]
+    except (KeyError, TypeError):
         return None
     return steps if isinstance(steps, int) and steps > 0 else None
