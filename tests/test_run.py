@@ -72,6 +72,29 @@ def test_it_goes_on_from_another_runs_weights(tmp_path: Path) -> None:
     assert not all(torch.equal(weights(cold)[name], weights(source)[name]) for name in weights(source))
 
 
+def test_weights_may_be_named_by_a_signature(tmp_path: Path) -> None:
+    """Also by one that reads as a number; the run is the same as with the path."""
+    _, source = run(tmp_path, "trainer.max_steps=8")
+    by_path, path = run(tmp_path, f"init_from={source}")
+    by_name, same = run(tmp_path, f"init_from={source.name}", "rerun=true")
+    assert same == path
+    assert by_name["metrics"] == by_path["metrics"]
+    for number in ("0000000012", "31e5125000"):
+        source = source.rename(source.with_name(number))
+        assert run(tmp_path, f"init_from={number}")[1] == path
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / source.name).symlink_to(source)
+    ways = f"{tmp_path}/other/31e5125000, {tmp_path}/solo/31e5125000"
+    for word, text in {
+        "31e5125000": f"31e5125000 is the signature of several runs; give the path of one: {ways}",
+        "0123456789": f"0123456789 is no folder, and no run below {tmp_path} has that signature",
+        f"{source}/checkpoints/last.ckpt": f"{source}/checkpoints/last.ckpt is no run with a checkpoint; give the run, {source}",
+    }.items():
+        with pytest.raises(RequestError) as refusal:
+            run(tmp_path, f"init_from={word}")
+        assert str(refusal.value) == f"init_from: {text}"
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     _, source = run(tmp_path)
     with pytest.raises(RequestError) as refusal:

@@ -317,8 +317,10 @@ def _check_weights(run: Path, model: torch.nn.Module) -> None:
     try:
         state = read_checkpoint(run / LAST)["state_dict"]
     except DamagedCheckpoint as damage:
+        above = run.parent.parent
+        hint = f"; give the run, {above}" if (above / LAST).exists() else ""
         there = (run / LAST).exists()
-        raise RequestError(f"init_from: {damage if there else f'{run} is no run with a checkpoint'}") from damage
+        raise RequestError(f"init_from: {damage if there else f'{run} is no run with a checkpoint{hint}'}") from damage
     here = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
     other = {name: value.shape for name, value in state.items() if name.startswith("model.")}
     for name in sorted(key for key in here.keys() | other.keys() if not key.startswith("model.inference.")):

@@ -18,10 +18,11 @@ from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, first_line
 from vae_lab.evaluation import ElboMeter
 from vae_lab.evaluation.information import information
+from vae_lab.extension import extended
 from vae_lab.ranks import together
 from vae_lab.request import Request, Say
 from vae_lab.scoring import load_weights
-from vae_lab.store import HISTORY, LAST
+from vae_lab.store import HISTORY, LAST, LEDGER
 from vae_lab.subnormals import subnormals_as_zero
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
@@ -34,7 +35,8 @@ from vae_lab.training.trainer import own_device, processes_of
 def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
     path = asked.directory.path
-    ledger, resume = Ledger(path / ".ledger"), resumable(path, say)
+    resume = resumable(path, say) or extended(asked, say)
+    ledger = Ledger(path / LEDGER)
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0)
@@ -102,6 +104,7 @@ def make_module(asked: Request, ledger: Ledger | None = None, processes: Alone =
         information=lambda model, batches: information(model, batches).plug_in,
         processes=processes,
         compiled=settings["compile"],
+        total_updates=updates,
     )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from vae_lab.choices import displaced
 from vae_lab.combinations import cautions, option_name
 from vae_lab.config import resolve
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, listed
 from vae_lab.evaluation import Evaluation
 from vae_lab.identity import signature
 from vae_lab.store import RunDirectory
@@ -54,7 +55,7 @@ class Request:
 
 def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     """Checks a config and finds its directory. Errors: `RequestError`, one line."""
-    settings = resolve(cfg)
+    settings = _resolved(cfg)
     try:
         dataset = check_settings(settings, named)
         check_machine(settings)
@@ -64,6 +65,26 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     displacing = displaced(given(settings.get("overrides", [])), named)
     return Request(settings, dataset, _directory(settings), (*displacing, *told, *cautions(settings)))
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """A config's settings, with the path of the run whose weights it starts from, if it names one by its signature. (Hydra
+    reads some signatures as numbers.)"""
+    settings = resolve(cfg)
+    word = settings.get("init_from")
+    if word is None or (isinstance(word, str) and Path(word).exists()):
+        return settings
+    if not isinstance(word, str):
+        typed = (w.partition("=")[2] for w in settings.get("overrides", []) if w.partition("=")[0] == "init_from")
+        word = next(typed, str(word))
+    if re.fullmatch("[0-9a-f]{10}", word):
+        runs = sorted(str(path) for path in Path(settings["runs_dir"]).glob(f"*/{word}"))
+        if len(runs) != 1:
+            several = f"the signature of several runs; give the path of one: {listed(runs)}"
+            none = f"no folder, and no run below {settings['runs_dir']} has that signature"
+            raise RequestError(f"init_from: {word} is {several if runs else none}")
+        settings["init_from"] = runs[0]
+    return settings
 
 
 def _known(dataset: Dataset) -> dict[str, Any]:
@@ -89,7 +110,7 @@ class Requests:
 
     def __call__(self, cfg: DictConfig) -> Request:
         """Errors: `RequestError` if the config makes no sense."""
-        settings = resolve(cfg)
+        settings = _resolved(cfg)
         key = json.dumps({**settings, "seed": 0, "overrides": None}, default=str)
         known = self._known.get(key)
         if known is not None and known.dataset.fingerprint() == known.settings["spec"]["fingerprint"]:

@@ -29,16 +29,24 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, Training)
-        due = pl_module.updates % self.every == 0 and pl_module.updates > self._saved
+        last = pl_module.updates == pl_module.total_updates
+        due = last or (pl_module.updates % self.every == 0 and pl_module.updates > self._saved)
         self._postponed = due and _validates_now(trainer)
         if due and not self._postponed:
-            self.save(trainer, pl_module.updates)
+            self._arrive(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)
         if self._postponed:
             self._postponed = False
-            self.save(trainer, pl_module.updates)
+            self._arrive(trainer, pl_module)
+
+    def _arrive(self, trainer: pl.Trainer, module: Training) -> None:
+        """Saves, or at the run's last update notes how a longer run would go on: it is saved once it has ended."""
+        if module.updates != module.total_updates:
+            self.save(trainer, module.updates)
+        elif not trainer.should_stop:  # else a longer run would stop here too
+            module.note_open()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)

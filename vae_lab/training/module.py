@@ -59,6 +59,7 @@ class Training(pl.LightningModule):
             settings of the trainer, honoured here: optimisation is manual, which saves a quarter of the time that
             Lightning adds to a small model's step, and is what several optimisers and inner loops need.
         compiled: whether the step is one compiled graph.
+        total_updates: where the run ends, if nothing ends it before; its checkpoint then says how to go on.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Training(pl.LightningModule):
         information: Callable[[VAE, Iterable[Batch]], float] | None = None,
         processes: Alone = ALONE,
         compiled: bool = False,
+        total_updates: int | None = None,
     ) -> None:
         super().__init__()
         self._compiled = compiled
@@ -86,6 +88,8 @@ class Training(pl.LightningModule):
         self._make_optimizer, self._make_scheduler, self._make_meter = optimizer, scheduler, meter
         self._seed, self._ledger, self._processes = seed, ledger, processes
         self._weight: float | Tensor = 1.0  # of the rate, in the last update
+        self.total_updates = total_updates
+        self._open: dict[str, Any] | None = None
         self._window = Window()
         self._generator: torch.Generator | None = None
         self._bad: Any = None
@@ -347,11 +351,33 @@ class Training(pl.LightningModule):
             "batches": self.batches,
             "window": self._window.means(),
             "weight": float(self._weight),
-            "history": sum(getattr(logger, "size", 0) for logger in self.loggers),
+            "history": self._history_size(),
+            **({"open": self._open} if self._open else {}),
         }
+
+    def _history_size(self) -> int:
+        return sum(getattr(logger, "size", 0) for logger in self.loggers)
+
+    def note_open(self) -> None:
+        """Keeps what a longer run would have here, and the end of this one does away with: the batches since the last log,
+        and the place in the epoch."""
+        loops = self.trainer._checkpoint_connector._get_loops_state_dict()
+        window = self._window.means()
+        self._open = {"window": window, "history": self._history_size(), "loops": copy.deepcopy(loops)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["vae_lab"]
         self.updates, self.batches = state["updates"], state["batches"]
         self._window.restore(state["window"])
         self._weight = state.get("weight", 1.0)  # older checkpoints have none
+
+
+def reopened(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint of a run that has taken all of its updates, as that of a longer run at the same update; None if it is
+    no such checkpoint."""
+    state = dict(checkpoint["vae_lab"])
+    before_end = state.pop("open", None)
+    if before_end is None:
+        return None
+    loops = before_end.pop("loops")
+    return {**checkpoint, "loops": loops, "vae_lab": {**state, **before_end}}
