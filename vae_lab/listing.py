@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from vae_lab import index
 from vae_lab.amounts import number
 from vae_lab.index import Row
+from vae_lab.metrics import DOUBTED, information_doubt
 
 TITLES = {"test/elbo": "elbo", "test/nll": "nll", "test/rate": "rate", "test/active_units": "active"}
 """The figures that are always shown, each with the title of its column."""
@@ -102,9 +104,26 @@ def shown(key: str, value: Any) -> str:
 def print_runs(rows: Sequence[Row], columns: dict[str, str] | None = None, asked: Iterable[str] = ()) -> None:
     """One line a run: the columns given, or those that differ with those asked for."""
     terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = table(rows, columns) if columns else table(rows, columns_of(rows, asked), terminal)
-    others = _made_by_others(rows)
-    print(*lines, *others, sep="\n", flush=True)
+    shown = columns or columns_of(rows, asked)
+    lines = table(rows, shown, None if columns else terminal)
+    print(*lines, *_doubts(rows, shown), *_made_by_others(rows), sep="\n", flush=True)
+
+
+def _doubts(rows: Sequence[Row], columns: Collection[str]) -> list[str]:
+    """A line for each reason why a column of mutual information or marginal KL has numbers that cannot be trusted."""
+    lines = []
+    for key in columns:
+        split, _, name = key.partition("/")
+        if name not in DOUBTED:
+            continue
+        doubts = Counter(doubt for row in rows if (doubt := _doubt(row, split)))
+        lines += [f"{key}: {n} of {len(rows)} not to be trusted ({doubt})" for doubt, n in doubts.items()]
+    return lines
+
+
+def _doubt(row: Row, split: str) -> str:
+    sizes = row.get(f"spec.sizes.{split}")
+    return information_doubt(lambda name: row.get(f"{split}/{name}"), sizes if isinstance(sizes, int) else None)
 
 
 def _made_by_others(rows: Sequence[Row]) -> list[str]:

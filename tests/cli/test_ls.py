@@ -302,3 +302,20 @@ def test_a_terminal_gets_whole_lines_and_is_told_what_had_no_room(runs: Path, la
     left_out = last.removeprefix("no room for ").removesuffix("; --columns shows them").split(", ")
     assert lines[0].split() + left_out == everything.splitlines()[0].split()
     assert on_a_terminal(60, "--columns", ",".join(left_out)) == lab("ls", "--columns", ",".join(left_out)).out
+
+
+def test_information_that_cannot_be_trusted_is_told_under_the_table(in_tmp: Path, lab: Lab) -> None:
+    """A bound above the rate, as older results have it, and one of a dozen examples; and no word where it is not shown."""
+    for name, bound, size in (("a1", 0.58, 300), ("b2", 0.3, 12), ("c3", 0.3, 300)):
+        write(in_tmp, name, nll=4.3)
+        file = in_tmp / "runs" / "many" / name / "result.json"
+        content = json.loads(file.read_text())
+        content["metrics"] |= {"test/mutual_information": bound, "test/mutual_information_se": 0.1}
+        content["settings"]["spec"] = {"sizes": {"test": size}}
+        file.write_text(json.dumps(content))
+    said = lab("ls", "--columns", "signature,test/mutual_information,test/rate")
+    assert said.out.splitlines()[4:6] == [
+        "test/mutual_information: 1 of 3 not to be trusted (noise took it to the rate, which it cannot exceed)",
+        "test/mutual_information: 1 of 3 not to be trusted (fewer than 30 examples)",
+    ]
+    assert "trusted" not in lab("ls").out

@@ -379,14 +379,19 @@ def test_bounds_that_cross_within_their_error_meet_and_beyond_it_are_told(tmp_pa
     made = report.build(tmp_path)
     assert made.html.count("ends meet, ± 0.02") == 2
     assert not any("exceeds the rate" in note for note in made.notes)
-    content["metrics"]["test/mutual_information"] = rate + 1.0
+    content["metrics"] |= {"test/mutual_information": rate + 1.0, "test/mutual_information_se": 0.2}
     path.write_text(json.dumps(content))
-    assert any("exceeds the rate" in note for note in report.build(tmp_path).notes)
+    made = report.build(tmp_path)
+    assert any("exceeds the rate" in note for note in made.notes)
+    doubt = "noise took it to the rate, which it cannot exceed"
+    assert made.html.count(f"not to be trusted: {doubt}") == 2
+    assert f"Mutual information and marginal KL on test cannot be trusted ({doubt}): vanilla seed=0." in made.notes
+    assert f"[{rate + 1:.2f}, {rate:.2f}]" not in made.html
 
 
 def test_a_bound_at_its_cap_is_told(tmp_path: Path) -> None:
     made = report.build(write_study(tmp_path, {"vanilla": [Truth(7.5)]}, seeds=1))  # 0.8 x 7.5 > ln 360 = 5.89
-    assert "lower end at its cap, ln 360" in made.html
+    assert "not to be trusted: at its cap, ln 360" in made.html
 
 
 def test_a_reference_with_units_in_use_but_little_rate(tmp_path: Path) -> None:

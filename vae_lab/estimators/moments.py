@@ -37,8 +37,8 @@ class Moments:
         return self._squares / max(self.count - 1, 1)
 
     def standard_error(self) -> Tensor:
-        """The standard error of the mean."""
-        return (self.variance() / max(self.count, 1)).sqrt()
+        """The standard error of the mean; NaN of fewer than two rows, which say nothing of it."""
+        return (self.variance() / self.count).sqrt() if self.count > 1 else torch.full_like(self.mean, torch.nan)
 
 
 def active_units(variances: Tensor, threshold: float = ACTIVE_THRESHOLD) -> int:

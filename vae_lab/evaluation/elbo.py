@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vae_lab.distributions import stream
 from vae_lab.estimators import Moments, active_units
-from vae_lab.models import VAE, Batch
+from vae_lab.models import VAE, Batch, Terms
 
 
 class ElboMeter:
@@ -25,8 +25,9 @@ class ElboMeter:
         self.rates, self.means = Moments(), Moments()
 
     @torch.no_grad()
-    def update(self, model: VAE, batch: Batch, index: int, q: Distribution | None = None) -> None:
-        """Adds batch number `index` of the split, which names its noise; q(z|x) is the model's unless one is given."""
+    def update(self, model: VAE, batch: Batch, index: int, q: Distribution | None = None) -> Terms:
+        """Adds batch number `index` of the split, which names its noise, and returns its terms; q(z|x) is the model's unless
+        one is given."""
         assert not model.training, "report a model in eval mode only"
         generator = stream(self.seed, "evaluation", index, batch.x.device)
         terms = model.terms(batch, model.noise(len(batch.x), self.samples, generator), q)
@@ -36,6 +37,7 @@ class ElboMeter:
         self.means.update(terms.posterior.mean)
         if terms.rates is not None:
             self.rates.update(terms.rates)
+        return terms
 
     def compute(self) -> dict[str, float]:
         figures = {

@@ -5,11 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from vae_lab.distributions import stream_seed
+from vae_lab.estimators import Moments
 from vae_lab.evaluation.elbo import ElboMeter
 from vae_lab.evaluation.information import information
 from vae_lab.evaluation.nll import importance_nll
+from vae_lab.evaluation.noise import monte_carlo_errors
+from vae_lab.metrics import DOUBTED, information_bound, information_doubt
 from vae_lab.models import VAE, Batch
 from vae_lab.settings import Count, NonNegativeInt
 
@@ -72,35 +76,49 @@ def evaluate(
 def _evaluate_split(
     model: VAE, batches: Iterable[Batch], settings: Evaluation, seed: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    meter = ElboMeter(settings.elbo_samples, seed)
+    meter, rates = ElboMeter(settings.elbo_samples, seed), []
     for index, batch in enumerate(batches):
-        meter.update(model, batch, index)
+        rates.append(meter.update(model, batch, index).rate.double())
     likelihood = importance_nll(model, batches, settings.nll_samples, seed)
     shared = information(model, batches, settings.aggregate_samples, seed)
-    examples = meter.elbo.count
-    rate = float(meter.rate.mean)
+    examples, rate = meter.elbo.count, float(meter.rate.mean)
+    bound = information_bound(shared.plug_in, rate)
     figures = {
-        "elbo": float(meter.elbo.mean),
-        "elbo_se": float(meter.elbo.standard_error()),
-        "rate": rate,
-        "distortion": float(meter.distortion.mean),
-        "nll": float(likelihood.nll.mean()),
-        "nll_se": float(likelihood.nll.std() / examples**0.5),
-        "nll_tenth": float(likelihood.nll_tenth.mean()),
-        "ess": float(likelihood.effective_sample_size.mean()),
+        **_measured("elbo", meter.elbo),
+        **_measured("rate", meter.rate),
+        **_measured("distortion", meter.distortion),
+        **_averaged("nll", likelihood.nll),
+        **_averaged("nll_tenth", likelihood.nll_tenth),
+        **_averaged("ess", likelihood.effective_sample_size),
+        **monte_carlo_errors(likelihood.variances, settings.elbo_samples),
         "active_units": meter.compute()["active_units"],
-        "mutual_information": shared.plug_in,
+        "mutual_information": bound,
         "mutual_information_se": shared.standard_error,
-        "marginal_kl": rate - shared.plug_in,
     }
+    figures |= _averaged("marginal_kl", torch.cat(rates) - shared.log_ratio)
+    figures["marginal_kl"] = max(rate - bound, 0.0)
+    doubt = information_doubt(figures.get, examples)
     if model.inference.refines:
         encoder = ElboMeter(settings.elbo_samples, seed)
         for index, batch in enumerate(batches):
             encoder.update(model, batch, index, model.given(batch.y).amortized(batch.x))
-        figures["elbo_amortized"] = float(encoder.elbo.mean)
+        figures |= _measured("elbo_amortized", encoder.elbo)
     details = {
         "examples": examples,
         "rate_per_dimension": meter.rate_per_dimension(),
         "variances": meter.means.variance().tolist(),
+        "doubts": dict.fromkeys(DOUBTED, doubt) if doubt else {},
     }
     return figures, details
+
+
+def _measured(name: str, moments: Moments) -> dict[str, float]:
+    """A mean over examples and its standard error."""
+    return {name: float(moments.mean), f"{name}_se": float(moments.standard_error())}
+
+
+def _averaged(name: str, values: Tensor) -> dict[str, float]:
+    """The same of values of all examples, (N,)."""
+    moments = Moments()
+    moments.update(values)
+    return _measured(name, moments)

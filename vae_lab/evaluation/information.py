@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.distributions import stream
-from vae_lab.estimators import log_aggregate
+from vae_lab.estimators import Moments, log_aggregate
 from vae_lab.models import VAE, Batch
 from vae_lab.models.labels import Labelled
 
@@ -16,7 +16,8 @@ _ROWS = 512  # points whose density under the aggregate is computed at a time
 
 @dataclass(frozen=True)
 class Information:
-    """log q(z|x) - log q(z) of each example, float64, shape (N,); its mean is the plug-in mutual information."""
+    """log q(z|x) - log q(z) of each example, in the order of the split, float64, shape (N,); its mean is the plug-in mutual
+    information."""
 
     log_ratio: Tensor
 
@@ -26,7 +27,9 @@ class Information:
 
     @property
     def standard_error(self) -> float:
-        return float(self.log_ratio.std() / len(self.log_ratio) ** 0.5)
+        moments = Moments()
+        moments.update(self.log_ratio)
+        return float(moments.standard_error())
 
 
 @torch.no_grad()
@@ -42,8 +45,12 @@ def information(model: VAE, batches: Iterable[Batch], samples: int = 1, seed: in
     Where each label has a prior of its own, it is that of x and z given the label, q(z) that of the examples of the same
     label, and rate = I(x; z | y) + E KL(q(z|y) || p(z|y)).
     """
-    groups = by_label(batches) if isinstance(model.prior, Labelled) else [batches]
-    return Information(torch.cat([_log_ratio(model, group, samples, seed) for group in groups]))
+    if not isinstance(model.prior, Labelled):
+        return Information(_log_ratio(model, batches, samples, seed))
+    whole = list(batches)
+    ratios = torch.cat([_log_ratio(model, group, samples, seed) for group in by_label(whole)])
+    order = torch.cat([batch.y for batch in whole if batch.y is not None]).argsort(stable=True)
+    return Information(torch.empty_like(ratios).index_copy(0, order, ratios))
 
 
 def by_label(batches: Iterable[Batch]) -> list[list[Batch]]:

@@ -141,8 +141,14 @@ class VAE(Autoencoding, nn.Module):
 
 
 def _rate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """KL(q || p), (B,): closed where torch has it registered, else the mean of log q - log p over the samples z."""
+    """KL(q || p), (B,): closed where there is a closed form, else the mean of log q - log p over the samples z."""
+    closed = closed_rate(q, p)
+    return (q.log_prob(z) - p.log_prob(z)).mean(0) if closed is None else closed
+
+
+def closed_rate(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p), (B,), in closed form; None where torch has none registered."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
-        return (q.log_prob(z) - p.log_prob(z)).mean(0)
+        return None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from vae_lab.amounts import counted
+from vae_lab.metrics import information_doubt
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.statistics import RISE
 
@@ -20,6 +21,7 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
         _pruned,
         _numberless,
         _crossed,
+        _doubtful,
         _unfinished,
         _code,
         _evaluation,
@@ -68,6 +70,20 @@ def _is_crossed(row: Row) -> bool:
     low, high = row.value("test/mutual_information"), row.value("test/rate")
     error = row.value("test/mutual_information_se") or 0.0
     return low is not None and high is not None and low > high + ERRORS * error + 1e-6
+
+
+def _doubtful(study: Study) -> Iterator[str]:
+    doubts: dict[str, list[str]] = {}
+    for row in study.runs:
+        if doubt := doubt_of(row):
+            doubts.setdefault(doubt, []).append(name_of(row))
+    for doubt, names in doubts.items():
+        yield f"Mutual information and marginal KL on test cannot be trusted ({doubt}): {_some(names)}."
+
+
+def doubt_of(row: Row) -> str:
+    """The reason why a run's mutual information on test cannot be trusted, if it cannot."""
+    return information_doubt(lambda name: row.value(f"test/{name}"), row.nested("details", "test", "examples"))
 
 
 def _unfinished(study: Study) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.embed import embed, to_script
 from vae_lab.report.library import drawing_library
-from vae_lab.report.notes import name_of
+from vae_lab.report.notes import doubt_of, name_of
 from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
 from vae_lab.report.statistics import BOOTSTRAP, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
@@ -61,7 +60,7 @@ def _template() -> Template:
         "summary": _summary,
         "interval": lambda d: words.interval(d.low, d.high),
         "unbroken": _unbroken,
-        "cap": _cap,
+        "doubt": _doubt,
         "strength": words.strength,
         "duration": duration,
         "name": name_of,
@@ -174,12 +173,10 @@ def _summary(cell: Cell, metric: str, digits: int = 2) -> Markup:
     return exact.format(metric, repr(found.mean), words.number(found.mean, digits), ends)
 
 
-def _cap(cell: Cell) -> str:
-    """Says where the plug-in bound on mutual information has run into the logarithm of the number of examples."""
-    low = cell.summary("test/mutual_information").mean
-    examples = next((n for row in cell.completed if (n := row.nested("details", "test", "examples"))), None)
-    at_cap = low is not None and examples and low > math.log(examples) - 0.05
-    return f"lower end at its cap, ln {examples}" if at_cap else ""
+def _doubt(cell: Cell) -> str:
+    """Says why the mutual information of a cell's runs cannot be trusted, if it cannot."""
+    doubts = {doubt for row in cell.completed if (doubt := doubt_of(row))}
+    return f"not to be trusted: {' / '.join(sorted(doubts))}" if doubts else ""
 
 
 def _lines(shown: Shown, comparisons: list[Comparison]) -> Iterator[Line]:

@@ -74,7 +74,7 @@ class Sample:
         numbers = {
             "samples": self.count,
             "density": f"{self.density} ({way.note})",
-            "latent_log_density": None if density is None else self._on_codes(run, dataset, density),
+            **({"latent_log_density": None} if density is None else self._on_codes(run, dataset, density)),
             "nearest_training_distance": _told(samples=near, test=nearest(test[:n], train)),
             "features": features.declared,
             "measured": n,
@@ -150,13 +150,16 @@ class Sample:
             raise RequestError(f"sample: the {split} split has no example of what was trained on, or of this label")
         return x
 
-    def _on_codes(self, run: Run, dataset: Dataset, density: Distribution) -> dict[str, float]:
-        """The mean log density, nats, of one draw from q(z|x) of each test example."""
+    def _on_codes(self, run: Run, dataset: Dataset, density: Distribution) -> dict[str, dict[str, float]]:
+        """The mean log density, nats, of one draw from q(z|x) of each test example, and its standard error."""
         known = map(dataset.known, dataset.batches("test", _BATCH))
         z = codes(run.model, known, stream_seed(self.seed, "held out"))
         with torch.no_grad():
-            under = {"prior": run.model.prior(), self.density: density}
-            return {name: float(p.log_prob(z).double().mean()) for name, p in under.items()}
+            under: dict[str, Distribution] = {"prior": run.model.prior(), self.density: density}
+            logs = {name: p.log_prob(z).double() for name, p in under.items()}
+        errors = {name: float(log.std() / len(log) ** 0.5) for name, log in logs.items() if len(log) > 1}
+        means = {name: float(log.mean()) for name, log in logs.items()}
+        return {"latent_log_density": means, "latent_log_density_error": errors}
 
     def _apart(self, reference: Tensor, found: Tensor) -> dict[str, float | None]:
         kernel = kernel_distance(reference, found)

@@ -49,9 +49,11 @@ class Interpolate:
         if self.way == "geodesic" and mean_of(run.model.decode(run.encode(a[None]))) is None:
             raise RequestError(f"interpolate.way: geodesic given; {NO_GEODESIC} (choose linear or spherical)")
         made = run.interpolate(a, b, self.steps, self.way, self.seed, self.iterations)
-        nll = importance_nll(run.model, [Batch(made.draw)], self.nll_samples, self.seed).nll
+        likelihood = importance_nll(run.model, [Batch(made.draw)], self.nll_samples, self.seed)
         numbers: dict[str, Any] = {"z": _lengths(made.z), "x": None if made.mean is None else _lengths(made.mean)}
-        numbers["nll"] = {f"step_{i}": float(value) for i, value in enumerate(nll)}
+        numbers["nll"] = {f"step_{i}": float(value) for i, value in enumerate(likelihood.nll)}
+        errors = likelihood.variances.nll.sqrt()
+        numbers["nll_error"] = {f"step_{i}": float(value) for i, value in enumerate(errors)}
         if made.draw.dim() != 4:
             return Answer(numbers)
         shown = {"draw": made.draw} if made.mean is None else {"mean": made.mean, "draw": made.draw}
