@@ -16,10 +16,14 @@ VALUES: dict[Kind, str] = {"binary": "0 and 1", "unit": "[0, 1]"}
 
 def shape_of(header: Header, where: str) -> tuple[int, ...]:
     """The shape of one x: (d,), or (channels, height, width)."""
-    n, *shape = header.shape or (0,)
-    given = f"{where} has shape {header.shape}"
     if header.dtype.kind not in "bf" and header.dtype != np.uint8:
         raise DataError(f"{where} has dtype {header.dtype}: use bool, uint8 (grey levels 0 to 255), float32 or float64")
+    return _shape_of(header, where)
+
+
+def _shape_of(header: Header, where: str) -> tuple[int, ...]:
+    n, *shape = header.shape or (0,)
+    given = f"{where} has shape {header.shape}"
     if len(shape) not in (1, 2, 3):
         raise DataError(f"{given}: x is (n, d), (n, height, width) or (n, channels, height, width)")
     if n < 1 or min(shape) < 1:
@@ -58,10 +62,30 @@ def read_like(path: Path, spec: Spec, kind: Kind) -> Tensor:
     file, where = ArrayFile(path, "save it with numpy.save, or with numpy.savez as x"), f"{path}: x"
     x = file.read("x")
     header = file.headers["x"]
-    if shape_of(header, where) != spec.shape:
+    _check_shape(shape_of(header, where), header, spec, where)
+    return stored(x, kind, where, "this run takes", "bring x to what it was trained on")
+
+
+def whole_numbers(path: Path, spec: Spec) -> Tensor:
+    """The same for a dataset of whole numbers: int64, no value changed."""
+    file, where = ArrayFile(path, "save it with numpy.save, or with numpy.savez as x"), f"{path}: x"
+    x, header = file.read("x"), file.headers["x"]
+    _check_shape(_shape_of(header, where), header, spec, where)
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{where} has dtype {x.dtype}: this run's examples are whole numbers (int64)")
+    largest = 2**53 if x.dtype.kind == "f" else 2**63 - 1
+    wrong = f"this run's examples are whole numbers, at most {largest} in {x.dtype}"
+    _refuse(
+        lambda rows: (rows != np.floor(rows)) | (rows > largest), x, where, wrong, "bring x to what it was trained on"
+    )
+    tensor = torch.from_numpy(x.astype(np.int64))
+    return tensor[:, None] if x.ndim == 3 else tensor
+
+
+def _check_shape(shape: tuple[int, ...], header: Header, spec: Spec, where: str) -> None:
+    if shape != spec.shape:
         wanted = ("n", *spec.shape) if spec.shape[0] > 1 or len(spec.shape) == 1 else ("n", *spec.shape[1:])
         raise DataError(f"{where} has shape {header.shape}: this run's examples are ({', '.join(map(str, wanted))})")
-    return stored(x, kind, where, "this run takes", "bring x to what it was trained on")
 
 
 def top_level(x: Tensor, own: int) -> int:

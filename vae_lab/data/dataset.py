@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.data.array_values import read_like, top_level
+from vae_lab.data.array_values import read_like, top_level, whole_numbers
 from vae_lab.data.binarization import Binarization, fixed
-from vae_lab.data.loader import Batches
+from vae_lab.data.loader import Batches, is_whole
 from vae_lab.data.spec import SPLITS as SPLITS
 from vae_lab.data.spec import DataError as DataError
 from vae_lab.data.spec import Kind as Kind
@@ -25,7 +25,7 @@ from vae_lab.models import Batch
 class Split:
     """One split as it is stored, before any binarisation."""
 
-    stored: Tensor  # (m, *shape): bool, uint8 in {0..levels}, or float
+    stored: Tensor  # (m, *shape): bool, uint8 in {0..levels}, float, or wider integers (tokens, counts)
     y: Tensor | None = None  # (n,), int64
     levels: int = 1  # the stored value that means 1
     rows: Tensor | None = None  # (n,): which of `stored` are the split's, in their order; None for all of them
@@ -199,14 +199,16 @@ class Dataset:
         )
 
     def examples(self, path: Path) -> Tensor:
-        """New data of the same form as a model sees them, (n, *shape) float32, from a file: an `.npy` array, or the key
-        `x` of an `.npz`.
+        """New data of the same form as a model sees them, (n, *shape) float32 (whole numbers: int64), from a file: an `.npy`
+        array, or the key `x` of an `.npz`.
 
         uint8 is read as in training: 0 and 1 where there is nothing else, else grey levels. What is binarised here is
         binarised there, as in a held-out split: one fixed draw, with a stream of its own. Raises DataError for another shape,
         and for values that this dataset cannot have.
         """
         spec = self.spec()
+        if is_whole(self.load("train").stored.dtype):
+            return whole_numbers(path, spec)
         x = read_like(path, spec, spec.kind if self.binarization == "none" else "unit")
         levels = self._top_level(x) if x.dtype == torch.uint8 else 1
         if levels == 1 and x.dtype == torch.uint8:

@@ -19,7 +19,8 @@ several at once."""
 
 
 class Batches:
-    """The batches of a split, a plain iterable of `Batch(x, y, None, index)` with x float32, (B, *shape).
+    """The batches of a split, a plain iterable of `Batch(x, y, None, index)` with x float32, or int64 where x is whole
+    numbers such as tokens, (B, *shape).
 
     For evaluation (`shuffle=False`) a pass serves every example in order, the last batch may be smaller, and every pass
     is the same.
@@ -31,7 +32,8 @@ class Batches:
     the next one.
 
     Arguments:
-        x: (n, *shape); uint8 levels {0..levels}, bool, or float.
+        x: (n, *shape); uint8 levels {0..levels}, bool, float, or wider integers, which are served as they are unless
+            they have `levels`.
         y: (n,), or None.
         levels: the stored value that means 1.
         batch_size: B; in training at most n.
@@ -55,7 +57,7 @@ class Batches:
         mapped: bool = False,
         rows: Tensor | None = None,
     ) -> None:
-        self.device, self.dtype = torch.device(device), torch.float32 if x.is_floating_point() else torch.uint8
+        self.device, self.dtype = torch.device(device), _kept_as(x.dtype)
         self.fetched_ahead = mapped or not fits(x, self.device)
         self.x = x if self.fetched_ahead else x.to(device, self.dtype)
         self.rows = None if rows is None else rows.to(self.x.device)
@@ -144,5 +146,19 @@ def fits(x: Tensor, device: torch.device) -> bool:
     return device.type != "cuda" or x.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
+def is_whole(dtype: torch.dtype) -> bool:
+    """Whether values of a type are whole numbers, such as tokens or counts: neither grey levels (uint8) nor binary."""
+    return not (dtype.is_floating_point or dtype.is_complex or dtype in (torch.bool, torch.uint8))
+
+
+def _kept_as(dtype: torch.dtype) -> torch.dtype:
+    """The type in which x is kept in memory: no value of it is changed by that, but for the rounding of float64."""
+    if dtype.is_floating_point:
+        return torch.float32
+    return torch.uint8 if dtype in (torch.bool, torch.uint8) else torch.int64
+
+
 def _scaled(x: Tensor, levels: int) -> Tensor:
-    return x.float() if levels == 1 else x.float().div_(levels)
+    if levels == 1:
+        return x.long() if is_whole(x.dtype) else x.float()
+    return x.float().div_(levels)

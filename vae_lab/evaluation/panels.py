@@ -49,11 +49,13 @@ def _decode(model: Autoencoding, z: Tensor, seed: int) -> Tensor:
 
 
 def mean_of(p: Distribution) -> Tensor | None:
-    """The mean of p(x|z), None where it has none in closed form (an autoregressive one)."""
+    """The mean of p(x|z), None where it has none in closed form (an autoregressive one), or none at all: torch says NaN of
+    categories."""
     try:
-        return p.mean
+        mean = p.mean
     except NotImplementedError:
         return None
+    return None if mean.isnan().all() else mean
 
 
 def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLUMNS) -> None:
@@ -65,7 +67,7 @@ def write_panels(images: dict[str, Tensor], directory: Path, columns: int = COLU
 
 def panel(x: Tensor, columns: int = COLUMNS) -> bytes:
     """Images (n, channels, height, width) in [0, 1] as one PNG, `columns` a row."""
-    whole = _grid(visible(x.cpu()), columns)
+    whole = _grid(visible(x.cpu().float()), columns)
     return png(whole, max(1, min(SCALE, math.isqrt(LARGEST // whole[0].numel()))))
 
 

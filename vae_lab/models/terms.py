@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 class Batch(NamedTuple):
     """Examples of one step. Labels and mask may be None."""
 
-    x: Tensor  # (B, *shape), float
+    x: Tensor  # (B, *shape), float; int64 where it is whole numbers, such as tokens
     y: Tensor | None = None  # (B,)
     mask: Tensor | None = None  # (B, *shape), 1 where observed
     index: Tensor | None = None  # type: ignore[assignment]  # (B,), the row of each example in its split

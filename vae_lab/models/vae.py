@@ -46,8 +46,12 @@ class Autoencoding:
 
     def raw(self, x: Tensor) -> Tensor:
         """The raw parameters of q that the encoder gives, (B, outputs), in the precision of x: where networks alone are in a
-        lower one (bf16-mixed), q and everything that follows from it are not."""
-        return self.encoder(x).to(x.dtype)
+        lower one (bf16-mixed), q and everything that follows from it are not. x of whole numbers has no precision, and
+        q is then in the encoder's, or in float32 where networks alone are in a lower one."""
+        raw = self.encoder(x)
+        if x.is_floating_point():
+            return raw.to(x.dtype)
+        return raw.float() if torch.is_autocast_enabled(x.device.type) else raw
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x|z), batch z.shape[:-1], event `shape`."""

@@ -36,8 +36,8 @@ class Corruption(nn.Module):
 
 
 class GaussianNoise(Corruption):
-    """x + sd * noise, noise ~ N(0, I) (the denoising VAE, Im et al. 2017). Binary x stops being binary, which an encoder
-    does not mind.
+    """x + sd * noise, noise ~ N(0, I) (the denoising VAE, Im et al. 2017). Binary x stops being binary, and whole numbers
+    stop being whole, which an encoder of real x does not mind.
 
     Arguments:
         sd: standard deviation of the noise, in units of x.
@@ -48,7 +48,7 @@ class GaussianNoise(Corruption):
         self.strength = sd
 
     def corrupted(self, x: Tensor) -> Tensor:
-        return x + self.strength * torch.randn_like(x)
+        return x + self.strength * torch.randn_like(x, dtype=_real(x))
 
 
 class SaltAndPepper(Corruption):
@@ -66,7 +66,7 @@ class SaltAndPepper(Corruption):
         self.strength = probability
 
     def corrupted(self, x: Tensor) -> Tensor:
-        draw = torch.rand_like(x)
+        draw = torch.rand_like(x, dtype=_real(x))
         return torch.where(draw < self.strength, (draw < self.strength / 2).to(x.dtype), x)
 
 
@@ -83,4 +83,9 @@ class InputDropout(Corruption):
         self.strength = probability
 
     def corrupted(self, x: Tensor) -> Tensor:
-        return x.masked_fill(torch.rand_like(x) < self.strength, 0)
+        return x.masked_fill(torch.rand_like(x, dtype=_real(x)) < self.strength, 0)
+
+
+def _real(x: Tensor) -> torch.dtype:
+    """The type of draws for x, which may be whole numbers."""
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()

@@ -164,12 +164,12 @@ class SemiSupervised:
             return run.model.posterior.reparametrize(q(rows, number), noise)[0][:, live]
 
         return Task(
-            lambda rows, number: x(rows, number).flatten(1),
+            lambda rows, number: x(rows, number).flatten(1).float(),
             z,
             lambda rows: q(rows, 0).mean[:, live],
             train.y,
             rows,
-            (test.x.flatten(1), run.encode(test.x)[:, live], test.y),
+            (test.x.flatten(1).float(), run.encode(test.x)[:, live], test.y),
             lambda size: _summed_out(build(run.config["likelihood"], shape=[size])),
             classes,
             Fit(self.updates, self.batch_size, self.lr, self.alpha, seed=stream_seed(self.seed, "fit", draw)),
