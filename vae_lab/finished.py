@@ -82,7 +82,8 @@ class Run:
         if not isinstance(x, Tensor) or tuple(x.shape[1:]) != shape:
             given = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"examples {given} given; this model takes a tensor (n, {', '.join(map(str, shape))})")
-        if x.dtype != torch.float32:
+        whole = self.config["spec"]["kind"] == "real" and x.dtype == torch.int64  # as data of whole numbers are served
+        if x.dtype != torch.float32 and not whole:
             way = "run.dataset().examples(PATH) reads a file as the model sees it"
             raise ValueError(f"examples of {x.dtype} given; this model takes torch.float32; {way}")
 

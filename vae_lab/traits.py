@@ -46,7 +46,7 @@ def traits_of(target: Callable[..., Any], settings: Mapping[str, Any]) -> Traits
 def _own(target: Any, settings: Mapping[str, Any]) -> list[Traits]:
     """The traits that a class itself declares. Of a base class, `traits_of` may not know the settings of a subclass."""
     own = [vars(target)["traits"]] if isinstance(vars(target).get("traits"), Traits) else []
-    if "traits_of" in vars(target):
+    if "traits_of" in vars(target) and callable(target.traits_of):
         takes = inspect.signature(target.traits_of).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
         own.append(target.traits_of(**{key: value for key, value in settings.items() if takes_all or key in takes}))
