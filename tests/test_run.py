@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from small_runs import TINY, results
+from small_runs import TINY, Lab, results
 from torch import Tensor
 
 from vae_lab import compose, load, train
@@ -21,6 +21,7 @@ from vae_lab.cli.train import job
 from vae_lab.config import run_hydra
 from vae_lab.errors import RequestError, RunFailed
 from vae_lab.metrics import reported
+from vae_lab.training.callbacks import LastCheckpoint
 
 
 def run(folder: Path, *words: str) -> tuple[dict[str, Any], Path]:
@@ -229,3 +230,87 @@ def test_a_log_that_finds_no_room_is_lost_in_silence(
     result, _ = run(tmp_path)
     assert result["status"] == "completed"
     assert "Traceback" not in capfd.readouterr().err
+
+
+# ---- a result that is there
+
+
+def test_an_evaluation_that_cannot_be_made_leaves_the_result(tmp_path: Path) -> None:
+    """Its best model was never saved, or its last checkpoint is of another model."""
+    _, path = run(tmp_path)
+    (path / "checkpoints" / "best.ckpt").unlink()
+    before = (path / "result.json").read_bytes()
+    with pytest.raises(RequestError, match=r"best.ckpt is not there: .*; .*result.json is as it was"):
+        run(tmp_path, "evaluation.checkpoint=best")
+    torch.save({"state_dict": {}, "vae_lab": {"updates": 12}}, path / "checkpoints" / "last.ckpt")
+    with pytest.raises(RequestError, match=r"does not fit the model of .*; .*result.json is as it was"):
+        run(tmp_path, "evaluation.figures=false", "evaluation.batch_size=25")
+    assert (path / "result.json").read_bytes() == before
+
+
+def test_an_evaluation_that_breaks_leaves_the_result_and_pictures(
+    in_tmp: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a grid too, which says so and ends with 1."""
+    words = [*TINY, "study.name=grid", "seed=0,1"]
+    assert lab("train", "-m", *words).code == 0
+    before = {file: file.read_bytes() for file in in_tmp.glob("runs/grid/*/*/*.png")} | {
+        file: file.read_bytes() for file in in_tmp.glob("runs/grid/*/result.json")
+    }
+
+    def breaks(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("vae_lab.scoring.evaluate", breaks)
+    asked = [word for word in words if not word.startswith("evaluation.")]
+    said = lab("train", "-m", *asked, "evaluation.nll_samples=5")
+    assert said.code == 1
+    assert "2 of 2 runs could not be evaluated as asked; their results are as they were" in said.err
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_completed_run_whose_model_is_made_again_is_never_taken_for_its_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is gone, and what makes it again is killed at update 8 of 12: no use takes that model for the run's,
+    and the next command goes on from there."""
+    often, other = "callbacks.checkpoint.every_n_updates=4", "evaluation.batch_size=25"
+    expected, path = run(tmp_path, often)
+    (path / "checkpoints" / "last.ckpt").unlink()
+    save = LastCheckpoint.save
+
+    def killed(self: LastCheckpoint, trainer: Any, updates: int) -> None:
+        save(self, trainer, updates)
+        if updates == 8:
+            raise SystemExit(137)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(LastCheckpoint, "save", killed)
+        run(tmp_path, often, other)
+    with pytest.raises(RequestError, match="is of update 8, and the run ended at update 12"):
+        load(path)
+    again, _ = run(tmp_path, often, other)
+    assert again["metrics"]["test/rate"] == pytest.approx(expected["metrics"]["test/rate"], rel=1e-5)
+    assert again["timing"]["steps_run"] == 12 + 12
+
+
+def test_what_is_appended_to_a_torn_file_is_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine that went down: the checkpoint was on its disk, the end of `metrics.csv` and `run.log` was not."""
+    _, path = run(tmp_path)
+    history, log = path / "metrics.csv", path / "run.log"
+    rows = history.read_bytes()
+    end = rows.rstrip(b"\n").rfind(b"\n") + 1
+    history.write_bytes(rows[: end + 9])
+    log.write_bytes(b"2026-12-01 a line that was cut")
+    (path / "result.json").unlink()
+    run(tmp_path)
+    assert history.read_bytes().startswith(rows[:end])
+    for row in history.read_text().splitlines()[1:]:
+        step, epoch, name, value = row.split(",")
+        assert (int(step) >= 0, int(epoch) >= 0, "/" in name or name == "lr", math.isfinite(float(value))) == (
+            True,
+        ) * 4
+    assert f"{len(rows) - end - 9} bytes are missing at its end" in capsys.readouterr().out
+    assert log.read_text().startswith("2026-12-01 a line that was cut\n")

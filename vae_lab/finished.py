@@ -132,7 +132,8 @@ def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
         raise RequestError(str(damage)) from damage
     which = settings["evaluation"].get("checkpoint", "last")
     model = build_model(settings, spec_of(settings))
-    load_weights(model, path, which)
+    ended = result["timing"].get("steps") if result.get("status") == "completed" else None
+    load_weights(model, path, which, ended=ended)
     return Run(path, settings, result, model.eval(), folders(config_dir))
 
 

@@ -39,7 +39,7 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
     ledger = Ledger(path / LEDGER)
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
-    history.rewind(resume["vae_lab"]["history"] if resume else 0)
+    history.rewind(resume["vae_lab"]["history"] if resume else 0, say)
     if tracker:
         tracker.begin(asked.directory.history())
     with together(asked, resume=bool(resume)) as processes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ _SPEAKERS = ("", "pytorch_lightning", "lightning.pytorch", "lightning_fabric")
 @contextlib.contextmanager
 def logged(path: Path) -> Iterator[None]:
     """Sends everything that is logged or warned of to `run.log`; Lightning's chatter goes there only."""
+    _end_line(path / LOG)
     handler = _Log(path / LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     with contextlib.ExitStack() as stack:
@@ -30,6 +32,15 @@ def logged(path: Path) -> Iterator[None]:
         warnings.simplefilter("default", PossibleUserWarning)  # advice: for the log
         warnings.filterwarnings("ignore", ".*sync_dist=True")  # every process of a run has the same figures
         yield
+
+
+def _end_line(file: Path) -> None:
+    """Ends a last line that a kill has cut off, so that nothing is appended to it."""
+    with contextlib.suppress(FileNotFoundError), open(file, "rb+") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - 1))
+        if size and log.read() != b"\n":
+            log.write(b"\n")
 
 
 @contextlib.contextmanager

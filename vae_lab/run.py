@@ -6,7 +6,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import yaml
@@ -76,7 +76,12 @@ def claimed(asked: Request, wait: bool = True) -> Iterator[Claim]:
 
 def is_done(asked: Request) -> bool:
     """Whether a run has ended and was evaluated as asked, so that asking for it would do nothing."""
-    if asked.settings["rerun"] or asked.directory.state() != "completed":
+    return not asked.settings["rerun"] and is_evaluated(asked)
+
+
+def is_evaluated(asked: Request) -> bool:
+    """Whether the result of a completed run is of the evaluation that was asked."""
+    if asked.directory.state() != "completed":
         return False
     result = asked.directory.result()
     return result is not None and result["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity())
@@ -105,22 +110,16 @@ def forget(asked: Request, wait: bool = True) -> None:
 
 
 def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bool, say: Say) -> dict[str, Any]:
-    """Fits (unless that is done) and evaluates. A failure is written down before it is raised."""
+    """Fits (unless that is done) and evaluates. A failure is written down before it is raised, but not over a result: a
+    completed run whose other evaluation cannot be made keeps the one that it has."""
     path = asked.directory.path
     try:
         (path / PRUNED).unlink(missing_ok=True)
-        if done is not None and not (path / LAST).exists():
-            say(f"{asked.label}: {path / LAST} is gone, and with it the model; the run is made again")
-        if done is None or not resumable(path, say):
-            _write_config(asked)
-            with tracked(asked, say) as tracker:
-                result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
-                keep(result, path, claim)  # before a tracker's last words, which may wait for a network
-                if tracker:
-                    tracker.report(result, path)
-        else:
+        if done is not None and _has_model(path, done, say):
             result = evaluated(asked, done["timing"], say)
             keep(result, path, claim)
+        else:
+            result = _fitted(asked, claim, progress, say)
     except ClaimLost:
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -135,10 +134,37 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
         claim.check()  # first: what became of a run that is another's is not for us to say
         first = first_line(error) if isinstance(error, (RequestError, DataError)) else typed_line(error)
         logging.getLogger(__name__).error("the run failed\n%s", traceback.format_exc())
+        if done is not None:
+            _raise_kept(error, f"{asked.label}: {first}; {path / RESULT} is as it was")
         with contextlib.suppress(OSError):  # a full disk cannot take this either
             write_atomically(path / RESULT, to_json(record(asked, "failed", {}, {}, {}, error=first)))
         raise RunFailed(f"{asked.label}: {first} (see {path / LOG})") from error
     return result
+
+
+def _fitted(asked: Request, claim: Claim, progress: bool, say: Say) -> dict[str, Any]:
+    """Trains, evaluates and writes the result."""
+    _write_config(asked)
+    with tracked(asked, say) as tracker:
+        result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
+        keep(result, asked.directory.path, claim)  # before a tracker's last words, which may wait for a network
+        if tracker:
+            tracker.report(result, asked.directory.path)
+    return result
+
+
+def _has_model(path: Path, done: dict[str, Any], say: Say) -> bool:
+    """Tells of a completed run if its last checkpoint is there, whole and of its end. Without that the run is made again."""
+    if not (path / LAST).exists():
+        say(f"{path / LAST} is gone, and with it the model; the run is made again")
+        return False
+    checkpoint = resumable(path, say)
+    return checkpoint is not None and checkpoint["vae_lab"]["updates"] == done["timing"]["steps"]
+
+
+def _raise_kept(error: Exception, text: str) -> NoReturn:
+    """Raises what a completed run could not do: what was asked may be wrong, and it has not failed."""
+    raise (RequestError if isinstance(error, (RequestError, DataError)) else RunFailed)(text) from error
 
 
 def keep(result: dict[str, Any], path: Path, claim: Claim) -> None:

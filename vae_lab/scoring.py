@@ -30,12 +30,13 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
     started = time.perf_counter()
     device = device_of(settings["trainer"]["accelerator"])
     model = build_model(settings, asked.dataset.spec())
-    load_weights(model, path, evaluation.checkpoint)
+    load_weights(model, path, evaluation.checkpoint, ended=timing["steps"])
     model.to(device).eval()
     log = logging.getLogger(__name__)
     metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
     objective, updates = build_objective(settings, asked.dataset.spec()), timing["steps"]
-    objective.load_state_dict(_state(path, evaluation.checkpoint, "objective."))  # a controller's, or a discriminator
+    of_objective = _part(_content(path, evaluation.checkpoint), "objective.")  # a controller's, or a discriminator
+    objective.load_state_dict(of_objective)
     objective.to(device).eval()
     for split in ("val", "test"):
         batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
@@ -43,18 +44,26 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
         metrics[f"{split}/beta"] = float(rate_weight(model, objective, updates))
     if not math.isfinite(metrics["test/elbo"]):
         raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
+    asked.dataset.check_unchanged()
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
         with left_out(f"{asked.label}: pictures", say):
             write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
-    asked.dataset.check_unchanged()
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return record(asked, "completed", metrics, details, timing)
 
 
-def load_weights(model: VAE, path: Path, which: str, start: bool = False) -> None:
+def load_weights(model: VAE, path: Path, which: str, start: bool = False, ended: int | None = None) -> None:
     """Puts the weights of a run's checkpoint into a model; at the start of another run without the state of its
-    inference. Errors: `RequestError` if it is not there, not whole, or of another model."""
-    state = _state(path, which, "model.")
+    inference. A run that has `ended` at an update is not taken for what it was in the middle, where it is being made
+    again. Errors: `RequestError` if the checkpoint is not there, not whole, or of another model."""
+    content = _content(path, which)
+    updates = content.get("vae_lab", {}).get("updates", ended)
+    if which == "last" and ended is not None and updates != ended:
+        raise RequestError(
+            f"{_checkpoint(path, which)} is of update {updates}, and the run ended at update {ended}: its model is being made "
+            "again; ask for the run as it was asked for at first"
+        )
+    state = _part(content, "model.")
     if start:
         own = {name: value for name, value in model.state_dict().items() if name.startswith("inference.")}
         state = {name: value for name, value in state.items() if not name.startswith("inference.")} | own
@@ -71,18 +80,25 @@ def _checkpoint(path: Path, which: str) -> Path:
     return path / (BEST if which == "best" else LAST)
 
 
-def _state(path: Path, which: str, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint whose names begin with `prefix`, by the rest of their names."""
+def _content(path: Path, which: str) -> dict[str, Any]:
+    """The content of a checkpoint that holds weights by name. Errors: `RequestError`."""
     file = _checkpoint(path, which)
     if not file.exists():
         raise RequestError(f"{file} is not there: {path} is no finished run, or never saved its {which} model")
     try:
-        state = read_checkpoint(file)["state_dict"]
-        return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+        content = read_checkpoint(file)
+        _part(content, "")
     except DamagedCheckpoint as damage:
         raise RequestError(f"{damage}; rerun=true trains it again") from damage
     except (KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"{file} is no checkpoint of a run: it has no state_dict of names and tensors") from error
+    return content
+
+
+def _part(content: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose names begin with `prefix`, by the rest of their names."""
+    state = content["state_dict"].items()
+    return {key[len(prefix) :]: value for key, value in state if key.startswith(prefix)}
 
 
 def record(

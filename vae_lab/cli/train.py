@@ -276,7 +276,8 @@ def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) 
 
 
 def summarise(tasks: list[Any]) -> bool:
-    """Says which runs failed, and how many did not end; True if there are any."""
+    """Says which runs failed, and how many did not end or kept another evaluation; True if there are any."""
+    from vae_lab.run import is_evaluated
     from vae_lab.store import LOG
 
     labels = {task.request.directory: task.request.label for task in tasks}
@@ -292,4 +293,8 @@ def summarise(tasks: list[Any]) -> bool:
             f"{missing} of {counted(len(states), 'run')} did not end; the same command goes on from here",
             file=sys.stderr,
         )
-    return any(state != "completed" for state in states.values())
+    kept = {t.path for t in tasks if states[t.request.directory] == "completed" and not is_evaluated(t.request)}
+    if kept:
+        text = "could not be evaluated as asked; their results are as they were"
+        print(f"{len(kept)} of {counted(len(states), 'run')} {text}", file=sys.stderr)
+    return bool(kept) or any(state != "completed" for state in states.values())

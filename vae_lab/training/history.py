@@ -33,8 +33,12 @@ class HistoryLogger(Logger):
         self._guard()
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def rewind(self, size: int) -> None:
-        """Takes back what was written after the file had so many bytes."""
+    def rewind(self, size: int, say: Callable[[str], None] = print) -> None:
+        """Takes back what was written after the file had so many bytes. One that is shorter has lost rows, since a machine
+        went down before they were on its disk: that is said, and its last line, if it has no end, is taken out."""
+        if self.size < size:
+            say(f"{self.path}: {size - self.size} bytes are missing at its end; those rows of its history are lost")
+            size = 1 + self.path.read_bytes().rfind(b"\n") if self.path.exists() else 0
         if self.size > size:
             os.truncate(self.path, size)
 
