@@ -39,8 +39,8 @@ def test_a_search_goes_on_to_a_total_and_ends_as_an_uncut_one(search: Search, tr
         metrics = RunDirectory(Path(trial.user_attrs["run"])).result()["metrics"]  # type: ignore[index]
         assert trial.values == [metrics["val/elbo"]]
     assert search(*space, of(4)).out.splitlines() == [live, *lines[2:]]  # nothing more to do
-    search(*space, of(3), "study.name=uncut")
-    assert [trial.params for trial in trials("uncut")] == [trial.params for trial in trials()][:3]
+    search(*space, of(3), "study.name=uncut", "hydra.sweeper.n_jobs=4")
+    assert [trial.params for trial in trials("uncut")][2:] == [trial.params for trial in trials()][2:3]
     assert not list(in_tmp.glob("runs/*/.workers/*"))
 
     best = max(trials(), key=lambda trial: trial.value or 0)
@@ -112,7 +112,7 @@ def test_any_storage_url(search: Search, trials: Trials, in_tmp: Path) -> None:
 
 
 def test_what_a_dead_worker_s_trial_fails_of_is_said(search: Search, in_tmp: Path) -> None:
-    """Its run had failed before it could tell, or it was the third to die."""
+    """Its run had failed before it could tell; one whose launch died goes on."""
     space = ["latent_dim=1,2,3"]
     assert search(*space, of(1)).code == 0
     (done,) = results(in_tmp).values()
@@ -127,11 +127,11 @@ def test_what_a_dead_worker_s_trial_fails_of_is_said(search: Search, in_tmp: Pat
     said = search(*space, of(3))
     assert said.code == 1
     told = [line.partition("  ")[0] for line in said.out.splitlines()[1:]]
-    assert told[:2] == [
-        "[3/3] trial 1: failed: Diverged: at update 3",
-        "[3/3] trial 2: failed: its worker died 3 times",
+    assert sorted(told[:2]) == [
+        "[2/3] trial 1: failed: Diverged: at update 3",
+        "trial 2: the launch that ran it ended first; it goes on",
     ]
-    assert "search quest: 1 completed, 2 failed of 3 trials" in told
+    assert "search quest: 2 completed, 1 failed of 3 trials" in told
 
 
 def test_failed_trials_are_tried_again_in_their_place(search: Search, trials: Trials, faulty: list[str]) -> None:

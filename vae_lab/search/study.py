@@ -1,6 +1,7 @@
 """The trials of a search: an Optuna study that several processes may share, and that outlives each of them."""
 
 import contextlib
+import itertools
 import math
 import os
 import socket
@@ -12,13 +13,16 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.samplers import RandomSampler
+from optuna.storages.journal import JournalStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from vae_lab.claim import claim, is_claimed
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, RunFailed, first_line
 from vae_lab.grid import stamp
+from vae_lab.search.draw import MEMORY, draw
+from vae_lab.search.journal import MendedJournal
 from vae_lab.search.settings import Direction, Settings, pruner_of, sampler_of
 from vae_lab.search.space import Dimension
 from vae_lab.store import PLAN, SEARCH, Damaged, RunDirectory, read_search, to_json, write_atomically
@@ -26,7 +30,9 @@ from vae_lab.study import find_studies
 
 JOURNAL, WORKERS, LOCK = "search.journal", ".workers", ".search.lock"
 DEATHS = 3
-"""A trial whose worker has died so often is held for the cause, and fails."""
+"""A trial whose job was lost so often, while its launch went on, is held for the cause, and fails."""
+PLACE = "place"
+"""The attribute of a trial that says which of the `n_trials` it is, whatever number it has after kills and retries."""
 
 Outcome = float | list[float] | None | Exception
 """What became of a trial: the value of its objective (or of each), None if it was pruned, or why it failed."""
@@ -37,7 +43,7 @@ def storage_at(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search says itself what is to be said
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        return JournalStorage(MendedJournal(folder / JOURNAL))
     try:
         return optuna.storages.RDBStorage(url)
     except Exception as error:  # each database's driver has its own
@@ -73,30 +79,55 @@ class Search:
     me: Path
 
     def __post_init__(self) -> None:
-        self.study.stop = lambda: None  # type: ignore[method-assign]  # called by a sampler that has seen every point
+        self.study.sampler = RandomSampler(seed=0)  # never draws: see `_draw`
         self.total = total(self.settings, self.space)
 
     def ask(self) -> list[Trial]:
         """The next trials, at most `n_jobs`; none once there are `n_trials` in all. One worker at a time asks, so that
-        the total is exact."""
+        the total is exact. What is in the queue comes first; a batch ends at a place that `n_jobs` divides."""
+        batch: list[Trial] = []
         with FileLock(self.folder / LOCK):
-            return [self._ask() for _ in range(min(self.settings.n_jobs, self.total - self.asked()))]
+            while len(batch) < self.settings.n_jobs and self.asked() < self.total:
+                if not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                    place = self._free_place()
+                    if batch and place % self.settings.n_jobs == 0:
+                        break
+                    self._draw(place)
+                batch.append(self._ask())
+        return batch
 
     def _ask(self) -> Trial:
-        """The sampler is made for each trial, with a seed of its own: a resumed search draws what an uncut one does, and
-        two workers draw different things."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = sampler_of(self.settings, stream_seed(self.settings.seed, "search", number) % 2**32)
+        """The first trial in the queue, whose parameters are there already."""
         trial = self.study.ask({d.key: d.distribution() for d in self.space})
         trial.set_user_attr("worker", self.me.name)
         return trial
+
+    def _draw(self, place: int) -> None:
+        """Queues the point of a place. Its sampler is made for it, with a seed of its own, and sees how the batches before
+        have ended, and of its own batch only the points: so a search that was cut draws what an uncut one does."""
+        first = place - place % self.settings.n_jobs
+        before = [_undecided(trial) if at >= first else trial for at, trial in self._places() if at < place]
+        sampler = sampler_of(self.settings, stream_seed(self.settings.seed, "search", place) % 2**32)
+        params, memory = draw(sampler, self.study, {d.key: d.distribution() for d in self.space}, before)
+        self.study.enqueue_trial(params, {PLACE: place, MEMORY: memory})
+
+    def _places(self) -> list[tuple[int, FrozenTrial]]:
+        """The trials of the `n_trials` by their places, in order; one of before there were places has its rank."""
+        counted = enumerate(self.counted())
+        placed = [(trial.user_attrs.get(PLACE, rank), trial) for rank, trial in counted if self.is_whole(trial)]
+        return sorted(placed, key=lambda pair: (pair[0], pair[1].number))
+
+    def _free_place(self) -> int:
+        """The first place that no trial has."""
+        taken = {place for place, _ in self._places()}
+        return next(place for place in itertools.count() if place not in taken)
 
     def retry_failed(self) -> None:
         """Queues every trial that has failed once more; the new one counts in its place."""
         with FileLock(self.folder / LOCK):
             for trial in self.counted():
                 if trial.state == TrialState.FAIL and self.is_whole(trial):
-                    self.study.enqueue_trial(trial.params, {"instead_of": trial.number})
+                    self.study.enqueue_trial(trial.params, {**_kept(trial), "instead_of": trial.number})
 
     def counted(self) -> list[FrozenTrial]:
         """The trials that are of the `n_trials`: all but those in the queue, those that were put back there, and those that
@@ -134,38 +165,61 @@ class Search:
             return self.tell(trial, RunFailed(_error_of(trial) or f"{values} is no result"))
         return self.study.tell(trial, values)
 
-    def give_back(self, batch: list[Trial]) -> list[FrozenTrial]:
-        """Puts what a worker leaves without an outcome back into the queue, but what has failed, which it returns."""
+    def give_back(self, batch: list[Trial], lost: bool) -> list[FrozenTrial]:
+        """Puts what a worker leaves without an outcome back into the queue, but what has failed, which it returns.
+
+        Arguments:
+            lost: whether the jobs were lost while the launch goes on, which is held against the trials.
+        """
         numbers = {trial.number for trial in batch}
         with FileLock(self.folder / LOCK):
-            return [done for t in self._running() if t.number in numbers and (done := self._requeue(t))]
+            return [done for t in self._running() if t.number in numbers and (done := self._requeue(t, lost))]
 
-    def requeue_the_dead(self) -> list[FrozenTrial]:
-        """Does the same with what a worker has left that is alive no more."""
-        failed = []
+    def requeue_the_dead(self) -> tuple[list[int], list[FrozenTrial]]:
+        """Does the same with what a worker has left that is alive no more: the numbers of what goes on, and what has failed.
+        A launch may end for any reason, so that nothing is held against its trials."""
+        left, failed = [], []
         with FileLock(self.folder / LOCK):
             for trial in self._running():
                 worker = self.folder / WORKERS / str(trial.user_attrs.get("worker"))
                 if not is_claimed(worker):
-                    failed.append(self._requeue(trial))
+                    done = self._requeue(trial, lost=False)
+                    failed += [done] if done else []
+                    left += [] if done or not self.is_whole(trial) else [trial.number]
                     _forget(worker)
-        return [trial for trial in failed if trial]
+        return left, failed
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
-    def _requeue(self, left: FrozenTrial) -> FrozenTrial | None:
+    def _requeue(self, left: FrozenTrial, lost: bool) -> FrozenTrial | None:
         """A trial without an outcome ends, and a new one with its parameters is queued, which finds the old one's run:
-        done, or cut with a checkpoint. One that has failed, or died too often, is returned."""
-        trial, deaths = Trial(self.study, left._trial_id), left.user_attrs.get("deaths", 0) + 1
-        error = _error_of(left) or (f"its worker died {deaths} times" if deaths == DEATHS else None)
+        done, or cut with a checkpoint. One that has failed, or was lost too often, is returned."""
+        trial, deaths = Trial(self.study, left._trial_id), left.user_attrs.get("deaths", 0) + lost
+        error = _error_of(left) or (f"its job was lost {deaths} times" if lost and deaths >= DEATHS else None)
         if error:
             return self.tell(trial, RunFailed(error))
         trial.set_user_attr("requeued", True)
         self.study.tell(trial, state=TrialState.FAIL)
         if self.is_whole(left):
-            self.study.enqueue_trial(left.params, {"deaths": deaths})
+            self.study.enqueue_trial(left.params, {**_kept(left), "deaths": deaths})
         return None
+
+
+def _kept(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial hands on to the one that takes its place."""
+    return {key: trial.user_attrs[key] for key in (PLACE, MEMORY) if key in trial.user_attrs}
+
+
+def _undecided(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as it was before it had an outcome."""
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+    )
 
 
 def total(settings: Settings, space: list[Dimension]) -> int:

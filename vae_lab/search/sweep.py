@@ -100,14 +100,18 @@ class Told:
 
     def ask(self) -> list[Trial]:
         """The next trials, after those that other workers left behind."""
-        for failed in self.search.requeue_the_dead():
-            self._say(failed)
+        left, failed = self.search.requeue_the_dead()
+        for number in left:
+            print(f"trial {number}: the launch that ran it ended first; it goes on", flush=True)
+        for trial in failed:
+            self._say(trial)
         return self.search.ask()
 
     def run(self, batch: list[Trial], launch: Launch) -> None:
         """Launches a batch and tells what became of each. Whatever stops it, no trial is left behind: one whose job was
         lost goes back into the queue. Where the loss of a worker loses the answers of the whole batch and not its runs, it
         is gone through again; a second one in a row is raised."""
+        lost = False
         try:
             noted = [(trial, asked) for trial in batch if (asked := self._noted(trial))]
             jobs = [trial for trial, _ in noted]
@@ -115,17 +119,19 @@ class Told:
                 [*handed_out(self.words(trial.params), asked), f"hydra.sweeper.trial={trial.number}"]
                 for trial, asked in noted
             ]
-            for trial, outcome in zip(jobs, launch(words, jobs[0].number) if jobs else [], strict=True):
+            outcomes, lost = (launch(words, jobs[0].number) if jobs else []), True
+            for trial, outcome in zip(jobs, outcomes, strict=True):
                 if not isinstance(outcome, BrokenExecutor):
                     self._say(self.search.tell(trial, outcome))
             self.lost = False
         except BrokenExecutor as error:
+            lost = True
             if self.lost:
                 raise
             self.lost = True
             print(f"a batch was lost ({type(error).__name__}: {' '.join(str(error).split())}); once more", flush=True)
         finally:
-            for failed in self.search.give_back(batch):
+            for failed in self.search.give_back(batch, lost):
                 self._say(failed)
 
     def _noted(self, trial: Trial) -> Request | None:
