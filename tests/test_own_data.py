@@ -158,7 +158,11 @@ FEW = ["scores=[elbo]", "by=elbo", "samples=2", "resamples=5", "false_alarms=0.4
 
 
 def rows_of(run: Path) -> list[list[str]]:
-    with (run / "uses" / "score_data.csv").open(newline="") as file:
+    return read_csv(run / "uses" / "score_data.csv")
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
         return list(csv.reader(file))
 
 
@@ -190,6 +194,36 @@ def test_new_rows_are_known_by_the_columns_that_x_has_not(lab: Lab, in_tmp: Path
     titles, *rows = rows_of(run)
     assert titles == ["row", "id", "data.elbo", "elbo", "alarm"]
     assert [row[:3] for row in rows] == [["0", "q", "7"], ["1", "", "8"], ["2", "s", "9"]]
+
+
+def test_categories_go_through_every_use_and_come_back_as_they_stand(lab: Lab, in_tmp: Path) -> None:
+    """`score` reads them, `reconstruct`, `sample` and `interpolate` write them: in the columns and units of the file."""
+    kinds = [["red", "green", "light blue"][i % 7 % 3] for i in range(100)]
+    write_table(100 + 10 * X, further={"kind": kinds, "id": range(100)})
+    run, _, err = trained(lab, *TABLE, "dataset.onehot=[kind]", "dataset.ignore=[id]")
+    assert err == ""
+    for use, names in {"reconstruct": ["originals", "mean", "sample"], "sample": ["draw", "mean"]}.items():
+        assert lab(use, run, *(["count=200"] if use == "sample" else [])).err == ""
+        for name in names:
+            titles, *rows = read_csv(run / "uses" / f"{use}_{name}.csv")
+            assert titles == [*"abcd", "kind"]
+            assert {row[-1] for row in rows} <= {*kinds}
+            assert 50 < np.array([row[:4] for row in rows], float).mean() < 150
+    data = vae_lab.load(run).dataset()
+    rows = read_csv(run / "uses" / "reconstruct_originals.csv")[1:]
+    own = {(*np.round(100 + 10 * x, 3), kind) for x, kind in zip(X, kinds, strict=True)}
+    assert {(*np.round([*map(float, row[:4])], 3), row[4]) for row in rows} <= own
+    assert len(rows) == data.spec().sizes["test"]
+    shutil.copy(run / "uses" / "reconstruct_originals.csv", "new.csv")  # what is written is read
+    assert data.examples(Path("new.csv")).numpy() == pytest.approx(data.load("test").x.numpy(), abs=1e-5)
+    assert lab("score", run, "data=new.csv", *FEW).code == 0
+    assert lab("interpolate", run).err == ""
+    assert len(read_csv(run / "uses" / "interpolate_mean.csv")) == 11
+    Path("new.csv").write_text("a,b,c,d,kind\n1,2,3,4,violet\n")
+    assert lab("score", run, "data=new.csv", *FEW).err == (
+        "vae-lab: score.data: new.csv has 'violet' for kind in line 2, which training has not seen; there were green, light "
+        "blue, red\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["table", "images"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_lab.data.spec import DataError
+from vae_lab.data.spec import SPLITS, DataError
 from vae_lab.data.splits import split_of
 from vae_lab.data.table_cells import MOST_VALUES, Text
 
@@ -52,18 +52,18 @@ class Choice:
             return [f"take {shown(names)} out of dataset.columns"]
         return [f"leave {_them(names)} out with {_setting('ignore', (*self.ignore, *names))}"]
 
+    def coded(self, names: Sequence[str], text: Mapping[str, Text]) -> list[str]:
+        """The way to make zeros and ones of columns of text, if they have few values: [] or one."""
+        most = max(len(text[name].values) for name in names)
+        how = f"code {_them(names)} by zeros and ones with {_setting('onehot', (*self.onehot, *names))}"
+        return [how + (f" ({most} values)" if most > 20 else "")] if most <= MOST_VALUES else []
+
     def ways(self, names: Sequence[str], of: Sequence[str], text: Mapping[str, Text]) -> list[str]:
         """All that can be done with columns of text."""
-        values, lone = [text[name].values for name in names], len(names) == 1
-        found = []
-        if lone and self.split is None and {split_of(value) for value in values[0]} <= {"train", "val", "test"}:
-            found.append(f"take it for the splits with {_setting('split', names[0])}")
-        if max(map(len, values)) <= MOST_VALUES:
-            many = f" ({max(map(len, values))} values)" if max(map(len, values)) > 20 else ""
-            found.append(
-                f"code {_them(names)} by zeros and ones with {_setting('onehot', (*self.onehot, *names))}{many}"
-            )
-        found += self.without(names, of)
+        lone = len(names) == 1
+        splits = lone and not self.split and {*map(split_of, text[names[0]].values)} <= {*SPLITS}
+        found = [f"take it for the splits with {_setting('split', names[0])}"] if splits else []
+        found += self.coded(names, text) + self.without(names, of)
         return found + ([f"make it the label with {_setting('label', names[0])}"] if lone and not self.label else [])
 
 
@@ -84,8 +84,11 @@ def refuse_text(
     kinds: dict[str, list[str]] = {}
     for name, one in text.items():
         kinds.setdefault(one.form(numbers[:, names.index(name)]), []).append(name)
-    if kinds:
-        lines = [_line(kind, wrong, text, among, choice) for kind, wrong in kinds.items()]
+    lines = []
+    for kind, wrong in kinds.items():
+        left = [name for name in among if name not in text or name in wrong]  # after all columns of text are left out
+        lines.append(_line(kind, wrong, text, left, choice))
+    if lines:
         raise DataError(f"{path}: {'; '.join(lines)}")
 
 
@@ -100,20 +103,21 @@ def _line(kind: str, wrong: list[str], text: Mapping[str, Text], among: Sequence
         return f"{first.place} has text above numbers ({cells}): units, or a missing value: remove that line"
     if kind in ("comma", "separators"):
         marks = "decimal commas" if kind == "comma" else "marks between digits"
-        return f"{columns} {marks} {where}: write {first.as_number}{_or_thousands(first.cell)}"
+        return f"{columns} {marks} {where}: write {first.as_number}{_or_thousands(first)}"
     if kind == "unit":
         return f"{columns} a sign or a unit beside the number {where}: write the number alone"
     if kind == "date":
         return f"{columns} dates {where}: {one_of(['write each as a number, as of days since the first', *ways])}"
     if kind == "mark":
-        ways = ["if it marks a missing value, fill in or remove such rows", *ways]
+        ways = ["if it marks a missing value, fill in or remove such rows"]
+        ways += choice.coded(wrong, text) + choice.without(wrong, among) if choice else []
         return f"{columns} text among numbers {where[:-1]}, {_counted(first)}): {one_of(ways)}"
     return f"{columns[: -len('have' if several else 'has')]}{'are' if several else 'is'} text {where}: {one_of(ways)}"
 
 
-def _or_thousands(cell: str) -> str:
-    either = re.fullmatch(r"[+-]?\d{1,3},\d{3}", cell)
-    return f" (or {cell.replace(',', '')}, if the comma parts thousands)" if either else ""
+def _or_thousands(text: Text) -> str:
+    either = all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", value) for value in text.values)
+    return f" (or {text.cell.replace(',', '')}, if the comma parts thousands)" if either else ""
 
 
 def _counted(text: Text) -> str:

@@ -20,7 +20,7 @@ from vae_lab.evaluation.inception import Inception
 from vae_lab.evaluation.neighbourhoods import Neighbourhoods, neighbourhoods
 from vae_lab.finished import Run
 from vae_lab.settings import Count, NonNegativeInt
-from vae_lab.uses.use import Answer, Drawn
+from vae_lab.uses.use import Answer, Drawn, as_rows
 
 SHOWN, _BATCH = 16, 500
 Temperature = Annotated[float, Interval(gt=0, le=100)]
@@ -81,7 +81,8 @@ class Sample:
             **{k: None if x is None else self._apart(reference, features(x)) for k, x in apart.items()},
         }
         if made.draw.dim() != 4:
-            return Answer(numbers)
+            means = {} if made.mean is None else {"mean": made.mean}
+            return Answer(numbers, tables=as_rows(dataset, {"draw": made.draw, **means}))
         shown = {"draw": made.draw, "nearest": train[copied.rows]} | ({} if made.mean is None else {"mean": made.mean})
         rows = torch.linspace(0, self.count - 1, min(SHOWN, self.count)).long()  # of labels in order some of each
         first = rows if y is not None else torch.arange(min(SHOWN, self.count))

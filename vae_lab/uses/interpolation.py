@@ -15,7 +15,7 @@ from vae_lab.evaluation.panels import mean_of
 from vae_lab.finished import Run
 from vae_lab.models import Batch
 from vae_lab.settings import Count, NonNegativeInt
-from vae_lab.uses.use import Answer, Steps
+from vae_lab.uses.use import Answer, Steps, as_rows
 
 Example = NonNegativeInt | str
 
@@ -54,10 +54,10 @@ class Interpolate:
         numbers["nll"] = {f"step_{i}": float(value) for i, value in enumerate(likelihood.nll)}
         errors = likelihood.variances.nll.sqrt()
         numbers["nll_error"] = {f"step_{i}": float(value) for i, value in enumerate(errors)}
-        if made.draw.dim() != 4:
-            return Answer(numbers)
         shown = {"draw": made.draw} if made.mean is None else {"mean": made.mean, "draw": made.draw}
         rows = {name: torch.cat([a[None], one, b[None]]) for name, one in shown.items()}
+        if made.draw.dim() != 4:
+            return Answer(numbers, tables=as_rows(dataset, rows))
         return Answer(numbers, {name: one.clamp(0, 1) for name, one in rows.items()}, columns=self.steps + 2)
 
     def _example(self, dataset: Dataset, name: str) -> Tensor:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from vae_lab.data.dataset import Dataset, SplitName
@@ -11,7 +12,7 @@ from vae_lab.evaluation.reconstruct import Reconstructions
 from vae_lab.evaluation.sharpness import high_frequency_power, laplacian_variance
 from vae_lab.finished import Run
 from vae_lab.settings import Count
-from vae_lab.uses.use import Answer
+from vae_lab.uses.use import Answer, as_rows
 
 _BATCH, _SHOWN = 500, 16
 SHARPNESS = {"laplacian_variance": laplacian_variance, "high_frequency_power": high_frequency_power}
@@ -34,6 +35,7 @@ class Reconstruct:
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
         shown: dict[str, Tensor] = {}
         sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+        rows: defaultdict[str, list[Tensor]] = defaultdict(list)
         done = 0
         for batch in dataset.batches(self.split, _BATCH):
             x = batch.x[: self.count - done]
@@ -49,13 +51,16 @@ class Reconstruct:
             if not done and x.dim() == 4:
                 shown = {"originals": x, **found}
                 shown |= {"errors": (found["mean"] - x).abs()} if "mean" in found else {}
+            for name, one in {"originals": x, **found}.items() if x.dim() == 2 else ():
+                rows[name].append(one)
             done += len(x)
             if done == self.count:
                 break
         numbers: dict[str, Any] = {"examples": done}
         for measure in dict.fromkeys(measure for measure, _ in sums):
             numbers[measure] = _told({name: total / done for (of, name), total in sums.items() if of == measure})
-        return Answer(numbers, {name: one[:_SHOWN].clamp(0, 1) for name, one in shown.items()})
+        tables = as_rows(dataset, {name: torch.cat(parts) for name, parts in rows.items()})
+        return Answer(numbers, {name: one[:_SHOWN].clamp(0, 1) for name, one in shown.items()}, tables=tables)
 
 
 def _told(means: dict[str, float]) -> dict[str, float | None]:

@@ -49,6 +49,12 @@ class Answer:
     tables: dict[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
 
 
+def as_rows(dataset: Dataset, examples: Mapping[str, Tensor]) -> dict[str, Sequence[Sequence[Any]]]:
+    """Examples by name, (n, *shape), as tables with the columns of the file that the data are from, where they are from one."""
+    tables = {name: dataset.table(x) for name, x in examples.items()}
+    return {name: rows for name, rows in tables.items() if rows is not None}
+
+
 class Use(Protocol):
     """One use, made of its options: a class, and a file of the group `use` that names it. One that can tell a model labels
     has `takes_labelled`; the others are refused for models that are told any."""
