@@ -21,7 +21,7 @@ from vae_lab.evaluation.information import information
 from vae_lab.extension import extended
 from vae_lab.ranks import together
 from vae_lab.request import Request, Say
-from vae_lab.scoring import load_weights
+from vae_lab.scoring import explained, load_weights
 from vae_lab.store import HISTORY, LAST, LEDGER
 from vae_lab.subnormals import subnormals_as_zero
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
@@ -30,6 +30,7 @@ from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 from vae_lab.training.processes import ALONE, Alone
 from vae_lab.training.trainer import own_device, processes_of
+from vae_lab.training.window import Diverged
 
 
 def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
@@ -48,6 +49,8 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
         started = time.perf_counter()
         try:
             lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
+        except Diverged as error:
+            raise explained(error, asked) from error
         finally:
             ledger.add_seconds(time.perf_counter() - started)
     return {

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vae_lab.build import build_model, build_objective
+from vae_lab.data.magnitude import far, is_far
 from vae_lab.environment import environment
 from vae_lab.errors import RequestError, left_out
 from vae_lab.evaluation import evaluate
@@ -43,13 +44,32 @@ def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, 
         metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
         metrics[f"{split}/beta"] = float(rate_weight(model, objective, updates))
     if not math.isfinite(metrics["test/elbo"]):
-        raise Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use; try a smaller optimizer.lr")
+        error = Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use", "Try a smaller optimizer.lr")
+        raise explained(error, asked)
     asked.dataset.check_unchanged()
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
         with left_out(f"{asked.label}: pictures", say):
             write_panels(panels(model, next(iter(asked.dataset.batches("test", 16, device=device)))), path / "figures")
     timing = {**timing, "seconds_evaluate": time.perf_counter() - started}
     return record(asked, "completed", metrics, details, timing)
+
+
+SMALL_SIGMA = 1e-3
+"""The part of the size of x below which a sigma makes the distortion enormous."""
+
+
+def explained(error: Diverged, asked: Request) -> Diverged:
+    """The same error with its cause, where that is the size of x or sigma."""
+    size, sigma = asked.dataset.magnitude, asked.settings["likelihood"].get("sigma")
+    if is_far(size):
+        return Diverged(error.text, f"The inputs are the cause: {far(size)}: {asked.dataset.rescaling}")
+    if isinstance(sigma, float | int) and sigma < SMALL_SIGMA * size:
+        return Diverged(
+            error.text,
+            f"The cause is likelihood.sigma={sigma:g}, which is small beside x (values of about {size:.2g}): take a sigma nearer to "
+            "them, or likelihood=gaussian_shared with its sigma of 1, which is learned",
+        )
+    return error
 
 
 def load_weights(model: VAE, path: Path, which: str, start: bool = False, ended: int | None = None) -> None:

@@ -14,6 +14,7 @@ from vae_lab.data.array_values import kind_of, shape_of, stored
 from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
 from vae_lab.data.files import content_hash, version
+from vae_lab.data.magnitude import some
 from vae_lab.settings import Fraction, NonNegativeInt
 
 ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
@@ -86,6 +87,20 @@ class Arrays(Dataset):
 
     def _top_level(self, x: Tensor) -> int:
         return 255 if self.kind == "unit" else super()._top_level(x)
+
+    def plain(self) -> np.ndarray | None:
+        """Of the file, which may have float64."""
+        if self._kind == "binary":
+            return None
+        x = some(self._file.read(next(iter(self._keys))))
+        return x / 255 if self._kind == "unit" and x.dtype == np.uint8 else x
+
+    @property
+    def rescaling(self) -> str:  # type: ignore[override]
+        table = ", or use dataset=table, which does so and reports nats in the units of the file"
+        by_table = len(self._shape) == 1 and not self._file.zipped
+        way = "subtract the mean and divide by the standard deviation, in float64, before it is saved"
+        return way + table * by_table if self._kind == "real" else "bring it to the whole of [0, 1] before it is saved"
 
     def cautions(self) -> list[str]:
         """Also of what is large and cannot be used where it lies."""

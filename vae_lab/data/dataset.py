@@ -6,12 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vae_lab.data.array_values import read_like, top_level, whole_numbers
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.loader import Batches, is_whole
+from vae_lab.data.magnitude import size, some, warnings
 from vae_lab.data.spec import SPLITS as SPLITS
 from vae_lab.data.spec import DataError as DataError
 from vae_lab.data.spec import Kind as Kind
@@ -103,8 +105,30 @@ class Dataset:
         """How many examples of val and of test are in train too; empty where nobody looks for it. It may load the data."""
         return {}
 
+    rescaling = "bring x to values of about 1"
+    """What to do about x of another size."""
+
+    def plain(self) -> np.ndarray | None:
+        """Some examples, (m, d), as they are before float32 holds them; None where they cannot be of any size."""
+        if self.spec().kind != "real" or not self.load("train").stored.is_floating_point():
+            return None
+        return some(self.load("train").x.numpy())
+
+    @cached_property
+    def magnitude(self) -> float:
+        """The size of the values of x, as a model sees them."""
+        x = self.plain()
+        return 1.0 if x is None else size(x)
+
     def cautions(self) -> list[str]:
         """What is to be known of the data before they are trained on, one line each. It may load them."""
+        return self._in_two_splits() + self._ill_sized()
+
+    def _ill_sized(self) -> list[str]:
+        x = self.plain()
+        return [] if x is None else warnings(x, self.rescaling)
+
+    def _in_two_splits(self) -> list[str]:
         found = [f"{count} of {self.spec().sizes[split]} {split}" for split, count in self.repeated.items() if count]
         text = "examples are in train too, to the bit, and say nothing of new ones; remove them, or split by hand"
         return [f"{' and '.join(found)} {text}"] if found else []

@@ -51,6 +51,7 @@ class Table(Dataset):
     """
 
     cosmetic = frozenset({"path"})  # where the data lie is no part of a run's identity
+    rescaling = "standardise (dataset.standardize=true)"
 
     def __init__(
         self,
@@ -160,15 +161,15 @@ class Table(Dataset):
         """Also of splits that the file calls otherwise, and of columns that are probably not what they seem."""
         names = set(self._rows.splits)
         line = f"column {self.choice.split} has the splits {spelled(names)}"
-        return [*super().cautions(), *([line] if names - set(SPLITS) else []), *self._rows.cautions, *self._lost()]
+        return [*super().cautions(), *([line] if names - set(SPLITS) else []), *self._rows.cautions]
 
-    def _lost(self) -> list[str]:
-        """Columns that float32, in which they are served, does not hold as they stand."""
+    def _ill_sized(self) -> list[str]:
+        """First of columns that float32, in which they are served, does not hold as they stand."""
         lost = [] if self.standardize else rounded(self._rows.x, self.names, np.float32)
         line = (
             f"float32, in which x is served, loses what varies in {shown(lost)}: standardise (dataset.standardize=true)"
         )
-        return [line] if lost else []
+        return [line] if lost else super()._ill_sized()
 
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """Those columns in `ignore` that the file has."""

@@ -8,7 +8,15 @@ PATIENCE = 50
 
 
 class Diverged(RuntimeError):
-    """The loss stayed NaN or infinite."""
+    """The loss stayed NaN or infinite.
+
+    Attributes:
+        advice: what to do about it, where nothing else is known.
+    """
+
+    def __init__(self, text: str, advice: str = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1") -> None:
+        super().__init__(f"{text}. {advice}")
+        self.text = text
 
 
 class Window:
@@ -45,7 +53,7 @@ class Window:
         if self._bad >= PATIENCE:
             raise Diverged(
                 f"the loss was NaN or infinite for {self._bad} batches in a row (until update {updates}), and each "
-                "of those updates was skipped. Try a smaller optimizer.lr or trainer.gradient_clip_val=1"
+                "of those updates was skipped"
             )
         figures = {"skipped_updates": float((~finite).sum())}
         if finite.any():
