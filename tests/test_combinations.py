@@ -10,12 +10,12 @@ import torch
 import yaml
 from small_combinations import ALWAYS, GROUPS, Steps, drawn
 
-from vae_lab.build import targets
 from vae_lab.combinations import FREE, component_traits
 from vae_lab.config import composer, resolve
 from vae_lab.errors import RequestError
 from vae_lab.places import option_directories
 from vae_lab.request import request
+from vae_lab.targets import targets
 from vae_lab.testing import declared
 
 PAGE = (Path(__file__).parent.parent / "docs" / "combinations.md").read_text(encoding="utf-8")

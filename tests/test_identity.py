@@ -14,12 +14,12 @@ import yaml
 from small_runs import TINY
 
 from vae_lab import compose, config, identity, train
-from vae_lab.build import locate
 from vae_lab.identity import evaluation_hash, signature
 from vae_lab.objectives.regularizers import DIP
 from vae_lab.places import option_directories
 from vae_lab.request import request
 from vae_lab.store import LAST
+from vae_lab.targets import locate
 from vae_lab.training.checkpoint_io import read_checkpoint
 
 

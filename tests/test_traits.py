@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from vae_lab import compose
-from vae_lab.build import locate, targets
 from vae_lab.errors import RequestError
 from vae_lab.options import PRESETS
 from vae_lab.places import option_directories
 from vae_lab.request import request
+from vae_lab.targets import locate, targets
 from vae_lab.testing import declared
 from vae_lab.traits import Traits
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vae_lab.finished import load as load
     from vae_lab.listing import results as results
     from vae_lab.run import train as train
-    from vae_lab.uses import use as use
+    from vae_lab.uses.use import use as use
 
 _PLACES = {"compose": "composition", "train": "run", "load": "finished", "results": "listing", "use": "uses"}
 

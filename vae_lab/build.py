@@ -3,56 +3,17 @@ knows: the shape of x, the number of latents, the length of the run."""
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from vae_lab.data.dataset import Spec
-from vae_lab.errors import RequestError, first_line
+from vae_lab.errors import RequestError
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-
-Node = Mapping[str, Any]
-
-CONTEXT = frozenset(
-    [
-        "shape",
-        "latent_dim",
-        "outputs",
-        "arity",
-        "classes",
-        "total_updates",
-        "examples",
-        "optimizer",
-        "params",
-        "directory",
-        "run_dir",
-        "run_name",
-        "study_name",
-        "run_config",
-        "run_tags",
-    ]
-)
-"""What a constructor may ask for by name; a config need not say it."""
-
-
-def locate(key: str, target: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names."""
-    try:
-        return get_object(target)
-    except Exception as error:  # Hydra wraps whatever the import raised
-        raise RequestError(f"{key}._target_: {target} cannot be imported: {first_line(error)}") from error
-
-
-def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """Every node with a `_target_`, however deep, with its dotted key."""
-    for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
-        if isinstance(value, Mapping) and "_target_" in value:
-            yield f"{prefix}{key}", value
-        if isinstance(value, (Mapping, list, tuple)):
-            yield from targets(value, f"{prefix}{key}.")
+from vae_lab.targets import Node, locate
 
 
 def build(node: Node, **context: Any) -> Any:

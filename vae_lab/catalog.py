@@ -1,7 +1,6 @@
 """What there is to choose from: every option of every group, with its meaning, its settings and their bounds."""
 
 import inspect
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +9,12 @@ import yaml
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from vae_lab.build import CONTEXT, locate
 from vae_lab.errors import RequestError, listed, nearest
+from vae_lab.forms import imported, written
 from vae_lab.options import PRESETS, groups, options_with
 from vae_lab.places import USE, head, option_directories
 from vae_lab.settings import flatten
+from vae_lab.targets import CONTEXT
 from vae_lab.yaml_text import parse_yaml
 
 NOTES = ("Equation: ", "Evidence: ")  # what begins a line of a preset's head that is printed by itself
@@ -177,14 +177,12 @@ def _comments(text: str) -> dict[str, str]:
 
 def _allowed(group: str, node: Mapping[str, Any], name: str) -> str:
     """What values a setting takes: by its class, or by that to which its class passes on what it does not know."""
-    target = locate(group, str(node["_target_"]))
-    for function in (target, getattr(target, "forwards_to", None)):
-        if function is not None and name in inspect.signature(function).parameters:
-            hints = typing.get_type_hints(
-                function.__init__ if inspect.isclass(function) else function, include_extras=True
-            )
-            return allowed(hints.get(name, Any))
-    return "any value"
+    target = str(node["_target_"])
+    form = written(group, target)
+    if name not in form.own:
+        form = imported(group, target)
+    hint, _ = {**form.further, **form.own}.get(name, (Any, None))
+    return allowed(hint)
 
 
 def allowed(annotation: Any) -> str:
@@ -213,6 +211,8 @@ def _words(schema: Mapping[str, Any]) -> str:
     words = [_KINDS.get(schema.get("type", ""), "")]
     words[0] = schema.get("description", words[0]) if schema.get("type") in ("integer", "number") else words[0]
     words += [f"{text} {_number(schema[key])}" for key, text in _BOUNDS.items() if key in schema]
+    if schema.get("minLength") == 1:
+        words.append("not empty")
     if "pattern" in schema:
         words.append(f"of the form {schema['pattern']}")
     if schema.get("items"):

@@ -2,8 +2,8 @@
 
 import joblib
 
-from vae_lab.build import Node, locate, targets
-from vae_lab.options import option_of
+from vae_lab.options import option_name
+from vae_lab.targets import Node, locate, targets
 from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import Traits, traits_of
 
@@ -84,8 +84,3 @@ def _crowded(settings: Node) -> list[str]:
     if processes_of(devices) == 1 or wanted <= cores or device_of(trainer["accelerator"]).type != "cpu":
         return []
     return [f"trainer.devices={devices}: {wanted} threads in all will wait for each other on {cores} cores"]
-
-
-def option_name(key: str, node: Node) -> str:
-    """The option of a group whose file names the chosen target: what the person typed."""
-    return option_of(key.partition(".")[0], node) or str(node["_target_"]).rpartition(".")[2]

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vae_lab.build import build, locate, spec_of, targets, updates_of
-from vae_lab.combinations import option_name
+from vae_lab.build import build, spec_of, updates_of
 from vae_lab.environment import environment
 from vae_lab.identity import signature
+from vae_lab.options import option_name
 from vae_lab.request import Request, Say
 from vae_lab.settings import COSMETIC
 from vae_lab.store import BEST, HISTORY, LAST, LEDGER, MISSING, RESULT, Damaged, RunDirectory, found_at
+from vae_lab.targets import locate, targets
 from vae_lab.training.checkpoint_io import CheckedCheckpointIO, DamagedCheckpoint, read_checkpoint
 from vae_lab.training.module import reopened
 from vae_lab.training.schedulers import LearningRate

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_lab.build import MODEL, build_model, spec_of, targets
-from vae_lab.check import check_arguments, check_settings, check_targets
+from vae_lab.build import MODEL, build_model, spec_of
+from vae_lab.check import check_settings
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, writable
@@ -22,12 +22,16 @@ from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.evaluation.traverse import decoded, moved
 from vae_lab.identity import TOP_LEVEL
 from vae_lab.joblog import logged
+from vae_lab.lookup import find_run
 from vae_lab.models import VAE
 from vae_lab.options import defaults, folders, option_content
 from vae_lab.request import Request, Say, print_line
 from vae_lab.run import keep, under_claim
+from vae_lab.schema import check_arguments, check_targets
 from vae_lab.scoring import evaluated, load_weights
 from vae_lab.store import CONFIG, LOG, Damaged, RunDirectory
+from vae_lab.targets import targets
+from vae_lab.use_options import check_evaluation
 from vae_lab.yaml_text import BadYaml, read_yaml
 
 
@@ -124,7 +128,7 @@ def load(run_dir: str | Path, config_dir: str | None = None) -> Run:
     Nothing but the classes that option files name is built, whoever wrote the `config.yaml`, and a checkpoint is read
     as plain tensors. Errors: `RequestError`, one line.
     """
-    path = Path(run_dir)
+    path = find_run(run_dir)
     settings = stored_settings(path, folders(config_dir))
     try:
         result = RunDirectory(path).result() or {}
@@ -177,14 +181,11 @@ def reevaluate(
     Arguments:
         overrides: dotted keys under `evaluation.`, or `dataset.root` and `dataset.path` where the data have moved.
     """
-    path = Path(run_dir)
+    path = find_run(run_dir)
     settings = stored_settings(path, folders(config_dir))
+    check_evaluation(overrides, folders(config_dir))
     for key, value in overrides.items():
         head, _, rest = key.partition(".")
-        if not (head == "evaluation" and rest) and key not in ("dataset.root", "dataset.path"):
-            raise RequestError(
-                f"{key}: evaluate takes evaluation.*, dataset.root and dataset.path; to train otherwise, use train"
-            )
         settings[head][rest] = value
     dataset = _same_data(path, settings, folders(config_dir))
     asked = Request(settings, dataset, RunDirectory(path))

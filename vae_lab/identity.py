@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from vae_lab.build import locate
-from vae_lab.check import typed
 from vae_lab.data.files import content_hash
+from vae_lab.schema import typed
 from vae_lab.settings import COSMETIC
 from vae_lab.store import LAST
+from vae_lab.targets import locate
 from vae_lab.training.checkpoint_io import read_checkpoint
 
 NUMERICS = 2

@@ -70,6 +70,11 @@ def option_of(group: str, node: Mapping[str, Any]) -> str | None:
     return named[0].stem if named else None
 
 
+def option_name(key: str, node: Mapping[str, Any]) -> str:
+    """The option of a group whose file names the chosen target: what the person typed."""
+    return option_of(key.partition(".")[0], node) or str(node["_target_"]).rpartition(".")[2]
+
+
 def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(key, repr(value)) for key, value in settings.items()}
 

@@ -1,24 +1,24 @@
 """What a study will run: every cell composed, checked and named before the first one starts."""
 
+import contextlib
 import itertools
 import shlex
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import joblib
+from typing import TYPE_CHECKING, Any
 
 from vae_lab.amounts import counted, duration
 from vae_lab.arguments import expand, given, parse_overrides
-from vae_lab.config import composer
 from vae_lab.errors import RequestError
-from vae_lab.fitting import built
-from vae_lab.grid import Task
 from vae_lab.options import folders
-from vae_lab.request import Requests
+from vae_lab.points import composed
 from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
+
+if TYPE_CHECKING:
+    from vae_lab.grid import Task
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Cell:
 
     point: Point
     over: dict[str, Any]
-    task: Task
+    task: "Task"
 
     @property
     def directory(self) -> RunDirectory:
@@ -41,20 +41,35 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     cells = []
     words = study.command(overrides)
     swept = [o.key_or_group for o in parse_overrides(words) if o.is_sweep_override() and o.key_or_group != "arm"]
-    crossed = {*study.over, *swept}
+    crossed, points = {*study.over, *swept}, expand(words)
+    configs = composed(points, _at_arm, config_dir)
+
+    from vae_lab.fitting import built  # Lightning takes seconds to import: what is wrong is said before that
+    from vae_lab.grid import Task
+    from vae_lab.request import Requests
+
     checked = Requests(folders(config_dir), then=built)
-    with composer(config_dir) as compose_point:
-        for words_of_point in expand(words):
-            arm = next(word.partition("=")[2] for word in words_of_point if word.startswith("arm="))
-            cfg = compose_point(words_of_point)
-            try:
-                asked = checked(cfg)
-            except RequestError as error:
-                raise RequestError(f"{arm}: {error}") from error
-            values = given(words_of_point)  # as Hydra reads them: 1e-05 is a number here, and text in plain YAML
-            over = {key: values[key] for key in sorted(crossed) if key in values}
-            cells.append(Cell(names[arm], over, Task(tuple(words_of_point), asked)))
+    for point, config in zip(points, configs, strict=True):
+        with _at_arm(point):
+            asked = checked(config)
+        values = given(point)  # as Hydra reads them: 1e-05 is a number here, and text in plain YAML
+        over = {key: values[key] for key in sorted(crossed) if key in values}
+        cells.append(Cell(names[_arm(point)], over, Task(tuple(point), asked)))
     return cells
+
+
+def _arm(point: list[str]) -> str:
+    """The cell of a point: the option of the group `arm`, as it is written."""
+    return next(word.partition("=")[2] for word in point if word.startswith("arm="))
+
+
+@contextlib.contextmanager
+def _at_arm(point: list[str]) -> Iterator[None]:
+    """Says of a refusal in which arm it was met."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{_arm(point)}: {error}") from error
 
 
 def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
@@ -80,6 +95,8 @@ def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
 
 def side_by_side(threads: int, runs: int) -> int:
     """How many runs to have at once: cores over threads a run. Two runs of one thread beat one run of two by far."""
+    import joblib
+
     return max(1, min(joblib.cpu_count() // threads, runs))  # joblib knows a container's share
 
 

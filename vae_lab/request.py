@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +11,16 @@ from omegaconf import DictConfig
 
 from vae_lab.arguments import given
 from vae_lab.build import build
-from vae_lab.check import check_machine, check_settings, check_top_level
+from vae_lab.check import check_machine, check_settings
 from vae_lab.choices import displaced
-from vae_lab.combinations import cautions, option_name
-from vae_lab.config import resolve
+from vae_lab.combinations import cautions
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError, listed
+from vae_lab.errors import RequestError
 from vae_lab.evaluation import Evaluation
 from vae_lab.identity import signature
+from vae_lab.lookup import settings_of
+from vae_lab.options import option_name
+from vae_lab.schema import check_top_level
 from vae_lab.store import RunDirectory
 
 Say = Callable[[str], None]
@@ -55,7 +56,7 @@ class Request:
 
 def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     """Checks a config and finds its directory. Errors: `RequestError`, one line."""
-    settings = _resolved(cfg)
+    settings = settings_of(cfg)
     try:
         dataset = check_settings(settings, named)
         check_machine(settings)
@@ -65,26 +66,6 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
         raise RequestError(str(error)) from error
     displacing = displaced(given(settings.get("overrides", [])), named)
     return Request(settings, dataset, _directory(settings), (*displacing, *told, *cautions(settings)))
-
-
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    """A config's settings, with the path of the run whose weights it starts from, if it names one by its signature. (Hydra
-    reads some signatures as numbers.)"""
-    settings = resolve(cfg)
-    word = settings.get("init_from")
-    if word is None or (isinstance(word, str) and Path(word).exists()):
-        return settings
-    if not isinstance(word, str):
-        typed = (w.partition("=")[2] for w in settings.get("overrides", []) if w.partition("=")[0] == "init_from")
-        word = next(typed, str(word))
-    if re.fullmatch("[0-9a-f]{10}", word):
-        runs = sorted(str(path) for path in Path(settings["runs_dir"]).glob(f"*/{word}"))
-        if len(runs) != 1:
-            several = f"the signature of several runs; give the path of one: {listed(runs)}"
-            none = f"no folder, and no run below {settings['runs_dir']} has that signature"
-            raise RequestError(f"init_from: {word} is {several if runs else none}")
-        settings["init_from"] = runs[0]
-    return settings
 
 
 def _known(dataset: Dataset) -> dict[str, Any]:
@@ -110,7 +91,7 @@ class Requests:
 
     def __call__(self, cfg: DictConfig) -> Request:
         """Errors: `RequestError` if the config makes no sense."""
-        settings = _resolved(cfg)
+        settings = settings_of(cfg)
         key = json.dumps({**settings, "seed": 0, "overrides": None}, default=str)
         known = self._known.get(key)
         if known is not None and known.dataset.fingerprint() == known.settings["spec"]["fingerprint"]:

@@ -24,6 +24,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Momentum = Annotated[float, Interval(ge=0, lt=1)]
+Filled = Annotated[str, MinLen(1)]
 Betas = Annotated[list[Momentum], Len(2, 2)]  # of an Adam
 ProperFraction = Annotated[float, Interval(ge=0, lt=1)]
 Widths = Annotated[list[Count], MinLen(1)]

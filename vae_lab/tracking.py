@@ -8,10 +8,10 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 
 from vae_lab.build import build
-from vae_lab.combinations import option_name
 from vae_lab.config import chosen_option
 from vae_lab.environment import code_version
 from vae_lab.errors import Pruned
+from vae_lab.options import option_name
 from vae_lab.request import Request, Say
 from vae_lab.training.tracker import LoggerBackend, Tracker, told
 

@@ -97,7 +97,7 @@ class PackLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Errors: `RequestError` if a setting is wrong or the engine is not here."""
-        from vae_lab.check import check_arguments
+        from vae_lab.schema import check_arguments
 
         node = OmegaConf.to_container(config.hydra.launcher, resolve=True)
         assert isinstance(node, dict)

@@ -7,7 +7,7 @@ import torch
 from law_options import every, node_of
 from torch import Tensor
 
-from vae_lab.build import locate
+from vae_lab.targets import locate
 from vae_lab.testing import make
 
 STRENGTH = {"gaussian_noise": "sd", "salt_and_pepper": "probability", "input_dropout": "probability"}

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from vae_lab import places
-from vae_lab.build import CONTEXT, MODEL, locate
+from vae_lab.build import MODEL
+from vae_lab.targets import CONTEXT, locate
 
 KINDS = [*MODEL, "bound", "beta", "rate", "corruption", "evaluation", "optimizer", "scheduler", "logger"]
 FILES = [

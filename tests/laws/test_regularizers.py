@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, kl_divergence
 
 from vae_lab import compose, options, places
-from vae_lab.build import CONTEXT, locate
 from vae_lab.distributions import Gaussian, diagonal, standard
 from vae_lab.errors import RequestError
 from vae_lab.models import Terms
 from vae_lab.objectives.regularizers import DIP, MMD, MutualPosterior, off_diagonal
 from vae_lab.objectives.total_correlation import Factor, TotalCorrelation
 from vae_lab.request import request
+from vae_lab.targets import CONTEXT, locate
 from vae_lab.testing import make
 from vae_lab.testing.regularizers import check_regularizer, regularizer_terms
 from vae_lab.traits import Traits

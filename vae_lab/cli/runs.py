@@ -59,8 +59,11 @@ def _report_request(argv: list[str]) -> Any:
 
 
 def evaluate(argv: list[str]) -> int:
-    from vae_lab import arguments, finished
+    from vae_lab import arguments
     from vae_lab.errors import RequestError
+    from vae_lab.forms import written
+    from vae_lab.options import folders
+    from vae_lab.use_options import check_evaluation
 
     asked = arguments.parse(argv)
     run, *overrides = asked.overrides or [""]
@@ -68,7 +71,12 @@ def evaluate(argv: list[str]) -> int:
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
     if only_shows(asked) or asked.multirun:
         raise RequestError("evaluate: takes overrides and --config-dir, no other flag")
-    result = finished.reevaluate(run, arguments.plain_values(overrides), asked.config_dir)
+    values = arguments.plain_values(overrides)
+    check_evaluation(values, folders(asked.config_dir), written)
+
+    from vae_lab import finished  # Lightning takes seconds to import: what is wrong is said before that
+
+    result = finished.reevaluate(run, values, asked.config_dir)
     print(f"{figures_of(result)}\n{run}")
     return 0
 

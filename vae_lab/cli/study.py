@@ -33,10 +33,13 @@ def study(argv: list[str]) -> int:
     command = [*flags, *chosen.command(given)]
     print(shlex.join(["vae-lab", "train", "-m", *command]), flush=True)
 
-    from vae_lab import check, launching, plan, progress, store  # Lightning takes seconds to import, and the first line
-    from vae_lab import report as reports  # comes before it
+    from vae_lab import plan
 
     cells = plan.plan(chosen, given, asked.config_dir)
+
+    from vae_lab import check, launching, progress, store  # Lightning takes seconds to import: the first line and what
+    from vae_lab import report as reports  # is wrong come before it
+
     tasks = [cell.task for cell in cells]
     check.check_alone(task.request for task in tasks)
     launching.check_launcher(tasks[0].words, asked.config_dir)

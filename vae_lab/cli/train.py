@@ -83,27 +83,24 @@ def _time(tasks: list[Any], multirun: bool) -> None:
 def _tasks(asked: Any) -> list[Any]:
     """Every point of the request, composed, checked and built before the first one starts. Where a sweeper chooses them
     as it goes, the corners of its space are checked now, and each point before its job begins: then there are none."""
-    from vae_lab import arguments, config, study
+    from vae_lab import arguments, study
+    from vae_lab.points import composed
     from vae_lab.search.space import corners
 
     study.register_named(asked.overrides, asked.config_dir)
     search = asked.multirun and arguments.is_search(asked.overrides)
     points = (corners if search else arguments.expand)(asked.overrides) if asked.multirun else [asked.overrides]
-    with config.composer(asked.config_dir) as compose:
-        composed = []
-        for point in points:
-            with arguments.at_point(point, asked.overrides):
-                composed.append(compose(point))
+    configs = composed(points, lambda point: arguments.at_point(point, asked.overrides), asked.config_dir)
 
     from vae_lab.check import check_alone
-    from vae_lab.fitting import built  # Lightning takes seconds to import: a misspelt name is said before that
+    from vae_lab.fitting import built  # Lightning takes seconds to import: what is wrong is said before that
     from vae_lab.grid import Task
     from vae_lab.launching import check_launcher
     from vae_lab.options import folders
     from vae_lab.request import Requests
 
     checked, requests = Requests(folders(asked.config_dir), then=built), []
-    for point, cfg in zip(points, composed, strict=True):
+    for point, cfg in zip(points, configs, strict=True):
         with arguments.at_point(point, asked.overrides):
             requests.append(checked(cfg))
     if asked.multirun:

@@ -6,7 +6,10 @@ def use(name: str, argv: list[str]) -> int:
     from vae_lab import arguments
     from vae_lab.cli.words import only_shows
     from vae_lab.errors import RequestError
+    from vae_lab.forms import written
+    from vae_lab.options import folders
     from vae_lab.settings import flatten
+    from vae_lab.use_options import use_node
 
     form = f"vae-lab {name} RUN [option=value ...]"
     asked = arguments.parse(argv)
@@ -16,6 +19,8 @@ def use(name: str, argv: list[str]) -> int:
     if len(runs) != 1:
         raise RequestError(f"{name}: {'which run?' if not runs else f'one run at a time, not {len(runs)}:'} {form}")
     options = arguments.plain_values([word for word in asked.overrides if "=" in word])
+
+    use_node(name, options, folders(asked.config_dir), written)
 
     from vae_lab import uses  # Lightning takes seconds to import: what is mistyped is said before that
 

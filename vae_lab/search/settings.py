@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vae_lab.check import validate
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import METRICS
+from vae_lab.schema import validate
 from vae_lab.settings import Count, NonNegativeInt
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from vae_lab.build import build, locate
+from vae_lab.build import build
+from vae_lab.targets import locate
 from vae_lab.traits import Traits, traits_of
 
 Option = Mapping[str, Any] | Callable[..., Any]

@@ -8,8 +8,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from vae_lab.build import build, locate
-from vae_lab.check import check_arguments
+from vae_lab.build import build
 from vae_lab.data.dataset import Dataset, Spec, SplitName
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, listed, nearest
@@ -22,7 +21,9 @@ from vae_lab.evaluation.denoise import (
 )
 from vae_lab.finished import Run
 from vae_lab.options import groups, option_content
+from vae_lab.schema import check_arguments
 from vae_lab.settings import Count, NonNegative
+from vae_lab.targets import locate
 from vae_lab.traits import Traits, conflicts, traits_of
 from vae_lab.uses.use import Answer
 

@@ -18,15 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from vae_lab.build import build
-from vae_lab.check import check_arguments, check_targets
-from vae_lab.choices import no_such_key
 from vae_lab.data.dataset import DataError, Dataset
-from vae_lab.errors import RequestError, first_line, left_out, listed, nearest
+from vae_lab.errors import RequestError, first_line, left_out
 from vae_lab.evaluation.panels import COLUMNS, panel
 from vae_lab.finished import Run, load
-from vae_lab.options import folders, option_content
-from vae_lab.places import USE, uses
+from vae_lab.lookup import find_run
+from vae_lab.options import folders
 from vae_lab.store import MISSING, USES, Damaged, read_json, replacing, to_json, write_atomically
+from vae_lab.use_options import MOVED, use_node
 
 COLOURS = 128
 Steps = Annotated[int, Ge(2)]
@@ -76,17 +75,9 @@ def use(
 
     Errors: `RequestError`, one line, with nothing written.
     """
-    path, named = Path(run_dir), folders(config_dir)
-    moved = {key: value for key, value in options.items() if key in ("dataset.root", "dataset.path")}
-    own = {key: value for key, value in options.items() if key not in moved}
-    if name not in (known := uses(named)):
-        raise RequestError(f"{name}: no such use; there are {listed(known)}{nearest(name, known)}")
-    content = option_content(USE, name, named)
-    for key in own.keys() - content.keys():
-        raise RequestError(no_such_key(f"{name}.{key}", f"vae-lab {name}", sorted(content.keys() - {"_target_"}), key))
-    node = {**content, **own}
-    check_targets({USE: node}, named)
-    check_arguments(name, node)
+    path, named = find_run(run_dir), folders(config_dir)
+    moved = {key: value for key, value in options.items() if key in MOVED}
+    node = use_node(name, options, named)
     asked: Use = build(node)
     run = load(path, config_dir)
     if run.result.get("status") != "completed":

@@ -1,0 +1,48 @@
+"""The nodes of a config that name a class, and the class that each names."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+
+from vae_lab.errors import RequestError, first_line
+
+Node = Mapping[str, Any]
+
+CONTEXT = frozenset(
+    [
+        "shape",
+        "latent_dim",
+        "outputs",
+        "arity",
+        "classes",
+        "total_updates",
+        "examples",
+        "optimizer",
+        "params",
+        "directory",
+        "run_dir",
+        "run_name",
+        "study_name",
+        "run_config",
+        "run_tags",
+    ]
+)
+"""What a constructor may ask for by name; a config need not say it."""
+
+
+def locate(key: str, target: str) -> Callable[..., Any]:
+    """The class or function that a `_target_` names."""
+    try:
+        return get_object(target)
+    except Exception as error:  # Hydra wraps whatever the import raised
+        raise RequestError(f"{key}._target_: {target} cannot be imported: {first_line(error)}") from error
+
+
+def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with a `_target_`, however deep, with its dotted key."""
+    for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield f"{prefix}{key}", value
+        if isinstance(value, (Mapping, list, tuple)):
+            yield from targets(value, f"{prefix}{key}.")
