@@ -84,3 +84,14 @@ def test_a_study_whose_runs_were_put_to_no_use_says_nothing_of_uses(tmp_path: Pa
     write_plan(tmp_path, {}, [cell("plain", 0, Truth(rate=2.0))])
     report: Report = build(tmp_path)
     assert "uses-heading" not in report.html
+
+
+def test_a_study_of_standardised_tables_says_in_which_units_its_numbers_are(study: Path) -> None:
+    assert "tables are standardised" not in build(study).html
+    for file in study.glob("*/result.json"):
+        result = json.loads(file.read_text())
+        result["settings"]["spec"] = {"log_units": 2.5}
+        file.write_text(json.dumps(result))
+    assert (
+        "likelihood.sigma, the sd of noise, and errors and lengths in x are in standard deviations" in build(study).html
+    )

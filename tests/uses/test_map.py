@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_kinds import KINDS, Make
+from small_kinds import KINDS, MLP, Make
 from small_runs import TINY, Lab, Said
 
 import vae_lab
@@ -85,3 +85,35 @@ def test_mistakes_cost_one_line(made: Make, lab: Lab) -> None:
         2, "", "vae-lab: map.count: 1 given; must be a whole number, at least 2\n"
     )
     assert not (run / "uses").exists()
+
+
+def test_one_unit_is_as_long_on_both_axes(made: Make) -> None:
+    """A component of little variance looks like little; every point is inside."""
+    answer, _ = vae_lab.use("map", made("colour"))
+    _, *rows = answer.tables["points"]
+    points = np.array([row[2:] for row in rows], dtype=float)
+    encoding = answer.charts["pca"]["encoding"]
+    domains = np.array([encoding[axis]["scale"]["domain"] for axis in "xy"])
+    (width, height), ranges = np.diff(domains)[:, 0], np.ptp(points, 0)
+    assert width == pytest.approx(height)
+    assert width == pytest.approx(1.05 * ranges.max())
+    assert domains.mean(1) == pytest.approx((points.max(0) + points.min(0)) / 2)
+    assert answer.charts["pca"]["width"] == answer.charts["pca"]["height"]
+    assert not any(encoding[axis]["scale"]["nice"] for axis in "xy")
+
+
+def test_classes_have_their_names_in_their_order(lab: Lab, in_tmp: Path) -> None:
+    """In a table the numbers by size and words after them, in folders the alphabet."""
+    rng, classes = np.random.default_rng(0), ["2", "10", "red"]
+    rows = [f"{a},{b},{classes[i % 3]}" for i, (a, b) in enumerate(rng.normal(size=(60, 2)))]
+    Path("t.csv").write_text("\n".join(["a,b,kind", *rows]))
+    words = ["dataset=table", "dataset.path=t.csv", "dataset.label=kind", "likelihood=gaussian", "decoder=mlp", *MLP]
+    assert lab("train", *words).code == 0
+    (run,) = Path("runs/solo").iterdir()
+    answer, _ = vae_lab.use("map", run, {"split": "train"})
+    data = vae_lab.load(run).dataset().load("train")
+    assert data.y is not None
+    assert [row[1] for row in answer.tables["points"][1:]] == [classes[y] for y in data.y.tolist()]
+    assert answer.charts["pca"]["encoding"]["color"]["scale"]["domain"] == classes
+    shown = {point["label"] for point in answer.charts["pca"]["data"]["values"]}
+    assert shown == set(classes)

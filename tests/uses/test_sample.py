@@ -14,6 +14,8 @@ from torch.distributions import Independent, Laplace
 
 import vae_lab
 from vae_lab.data.linear_gaussian import LinearGaussian
+from vae_lab.data.table import Table
+from vae_lab.errors import RequestError
 from vae_lab.evaluation.densities import Flow, GaussianMixture, LatentDensity, codes
 from vae_lab.evaluation.distances import frechet_distance
 from vae_lab.evaluation.generate import Samples, nearest
@@ -376,3 +378,14 @@ def test_a_model_that_is_told_none_refuses_a_label(made: Make, lab: Lab) -> None
         2,
         "vae-lab: sample.label: 3 given; this run's model is told no labels (labels=given is)\n",
     )
+
+
+def test_a_label_is_named_as_its_class_before_its_number(in_tmp: Path) -> None:
+    """Folders 1, 2 and three: the label 1 is the first of them, whose number is 0."""
+    rows = [f"{i},{name}" for i, name in enumerate(["1", "2", "three"] * 10)]
+    Path("t.csv").write_text("\n".join(["a,kind", *rows]))
+    data, y = Table("t.csv", label="kind"), torch.arange(3)
+    for label, number in {1: 0, "2": 1, "three": 2, 0: 0}.items():
+        assert Sample(label=label)._number(data, y) == number
+    with pytest.raises(RequestError, match=r"sample.label: four given; the labels are 1, 2, three$"):
+        Sample(label="four")._number(data, y)

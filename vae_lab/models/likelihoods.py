@@ -35,7 +35,11 @@ class BernoulliLikelihood(nn.Module):
 
 
 class GaussianLikelihood(nn.Module):
-    """p(x|z) = N(raw, sigma^2 I) with sigma given. sigma = 1 is the "mean squared error" VAE, normaliser included."""
+    """p(x|z) = N(raw, sigma^2 I) with sigma given. sigma = 1 is the "mean squared error" VAE, normaliser included.
+
+    Arguments:
+        sigma: in units of x as the model sees it: of a standardised table the standard deviation s of each column.
+    """
 
     arity = 1
     log_sigma: Tensor
@@ -60,7 +64,7 @@ class SharedGaussianLikelihood(nn.Module):
     """p(x|z) = N(raw, sigma^2 I) with one sigma for all pixels, learned by gradient (Rybkin et al. 2021, section 3).
 
     Arguments:
-        sigma: its value at the start.
+        sigma: its value at the start, in units of x as the model sees it, as above.
     """
 
     arity = 1

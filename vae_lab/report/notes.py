@@ -30,8 +30,9 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
         _tuning,
         _shared,
         _requests,
+        _units,
     )
-    left = checks[1:-1] if is_live else checks
+    left = checks[1:-2] if is_live else checks
     return [note for check in left for note in check(study)]
 
 
@@ -172,3 +173,11 @@ def _requests(study: Study) -> Iterator[str]:
         yield f"study.select asked for {study.facts['select']}; a strength is never chosen on test: by {study.select}."
     if any(len(arm.cells) > 1 and not arm.chosen.values(study.select) for arm in study.arms):
         yield f"An arm of several settings has no {study.select} to choose by; its first setting stands."
+
+
+def _units(study: Study) -> Iterator[str]:
+    if any((row.settings.get("spec") or {}).get("log_units") for row in study.runs):
+        yield (
+            "The tables are standardised: nats are of x in the units of the file; likelihood.sigma, the sd of noise, and errors "
+            "and lengths in x are in standard deviations of a column."
+        )

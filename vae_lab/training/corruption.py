@@ -40,7 +40,8 @@ class GaussianNoise(Corruption):
     stop being whole, which an encoder of real x does not mind.
 
     Arguments:
-        sd: standard deviation of the noise, in units of x.
+        sd: standard deviation of the noise, in units of x as the model sees it: of a standardised table those of each
+            column.
     """
 
     def __init__(self, sd: NonNegative = 0.3) -> None:

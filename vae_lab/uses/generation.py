@@ -42,7 +42,8 @@ class Sample:
             part of the model. components: of that mixture.
         features: that distances are measured on. weights: the file of those of Inception.
         neighbours: the k of precision, recall, density and coverage.
-        label: of a model that is told labels, that of all draws; null: labels as frequent as in the train split.
+        label: of a model that is told labels, the class of all draws, by its name or number; null: classes as frequent as in
+            the train split.
     """
 
     count: Drawn = 500
@@ -53,7 +54,7 @@ class Sample:
     features: Named = "auto"
     weights: str | None = None
     neighbours: Count = 5
-    label: NonNegativeInt | None = None
+    label: NonNegativeInt | str | None = None
     takes_labelled: ClassVar[bool] = True
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
@@ -103,9 +104,15 @@ class Sample:
         if self.label is None:
             rows = torch.randint(len(y), (self.count,), generator=stream(self.seed, "sample labels"))
             return y[rows].sort().values
-        if self.label not in (there := y.unique().tolist()):
-            raise RequestError(f"sample.label: {self.label} given; the labels are {', '.join(map(str, there))}")
-        return torch.full((self.count,), self.label)
+        return torch.full((self.count,), self._number(dataset, y))
+
+    def _number(self, dataset: Dataset, y: Tensor) -> int:
+        """That of the label asked for, by the name of its class before its number."""
+        names = {dataset.class_name(label): label for label in y.unique().tolist()}
+        number = names.get(str(self.label), self.label)
+        if not isinstance(number, int) or number not in names.values():
+            raise RequestError(f"sample.label: {self.label} given; the labels are {', '.join(names)}")
+        return number
 
     def _density(self, run: Run, dataset: Dataset) -> tuple[LatentDensity, Distribution | None]:
         ways: dict[Density, LatentDensity] = {
@@ -146,7 +153,7 @@ class Sample:
     def _like(self, dataset: Dataset, split: str) -> Tensor:
         """What draws are measured against: draws of one label against examples of that label."""
         x, y = self._rows(dataset, split)
-        x = x if self.label is None or y is None else x[y == self.label]
+        x = x if self.label is None or y is None else x[y == self._number(dataset, y)]
         if not len(x):
             raise RequestError(f"sample: the {split} split has no example of what was trained on, or of this label")
         return x
