@@ -1,0 +1,174 @@
+r"""Intervals of many settings against a reference that hold together, with few seeds and unequal scatter.
+
+A run of setting a at seed s is :math:`x_{as} = m_a + b_s + e_{as}`: the seed's luck :math:`b_s` is shared by all settings,
+the noise :math:`e_{as}` is each setting's own. With :math:`\bar d_{ar}` the mean of the n differences over the seeds
+that a and the reference r share,
+
+.. math:: \bar d_{ar} \pm C \sqrt{(v_a + v_r) / n}, \qquad v_i = \max(f, \kappa_i s_i^2), \quad \kappa_i = n_i / (n_i - 1)
+
+* :math:`s_i^2` is the variance of setting i about the least-squares fit of the model above. With two settings
+  :math:`s_a^2 + s_r^2` is the variance of their paired differences.
+* f is the mean of the smaller half of all :math:`s_i^2`. Three seeds say little about a variance: one that looks
+  small by luck is raised to what the other settings say, and one that is large counts in full.
+* C is found by simulation (`critical_value`): the largest quantile over normal noise that is equal everywhere, or 3,
+  10 or 100 times as large in the reference, in one setting, or in half of them. The intervals of one question then hold
+  together at `LEVEL` in each of these cases. `tests/report/test_simultaneous.py` measures this, and the
+  power, for these and for other laws of noise.
+
+The intervals assume that the seed's luck adds to a run and that noise is not far from normal. Noise of
+two values (a run that collapses or does not) is among the laws tested.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+STUDIES = 8000
+"""Simulated studies a case: the level of C is then known to a standard error of 0.0024. Fewer, but 2000, for large
+studies, so that a case has some `NUMBERS` random numbers."""
+NUMBERS = 4_000_000
+RATIOS = (3.0, 10.0, 100.0)
+"""By how many times noise may be larger in the reference or in some settings."""
+
+
+class Layout(NamedTuple):
+    """Which settings have a run at which seed, the references first: (settings, seeds), and their number."""
+
+    present: tuple[tuple[bool, ...], ...]
+    references: int
+
+    @property
+    def mask(self) -> np.ndarray:
+        return np.array(self.present, dtype=bool)
+
+
+def layout_of(values: np.ndarray, references: int) -> Layout:
+    """Returns the layout of measured values, NaN where a run is missing: (settings, seeds)."""
+    rows = np.isfinite(values).tolist()
+    return Layout(tuple(map(tuple, rows)), references)
+
+
+def full_layout(settings: int, seeds: int, references: int = 1) -> Layout:
+    """Returns the layout of a study whose runs have all completed."""
+    return Layout(((True,) * seeds,) * settings, references)
+
+
+def half_widths(values: np.ndarray, references: int) -> np.ndarray:
+    """Half of each interval that holds together with the others.
+
+    Arguments:
+        values: one metric, any unit, NaN where a run is missing: (settings, seeds), the references first.
+        references: number of reference settings.
+
+    Returns:
+        (references, settings - references), in the unit of the metric; inf where two runs do not share two seeds.
+    """
+    layout = layout_of(values, references)
+    shown = np.where(layout.mask, values, 0.0)
+    scale = _standard_errors(shown[None], layout)[0]
+    with np.errstate(invalid="ignore"):
+        return np.where(scale > 0, critical_value(layout) * scale, scale)
+
+
+@functools.lru_cache(256)
+def critical_value(layout: Layout, level: float = LEVEL) -> float:
+    """C of the module's formula for one layout: the largest quantile over the cases of unequal noise."""
+    noise = _noise(layout, 0)
+    worst = 0.0
+    for scale in _cases(layout):
+        largest = _statistics(noise * scale[:, None], layout).max(axis=(1, 2))
+        worst = max(worst, float(np.quantile(largest, level)))
+    return worst
+
+
+@functools.lru_cache(256)
+def detectable(layout: Layout, power: float = 0.8) -> float:
+    """The difference of one setting that a study shows with probability `power`, in standard deviations of one run
+    about its seed's luck, where noise is normal and equal in all settings."""
+    noise = _noise(layout, 1)
+    differences = _differences(noise, layout)[:, 0, 0]
+    needed = critical_value(layout) * _standard_errors(noise, layout)[:, 0, 0] - differences
+    return float(np.quantile(needed, power))
+
+
+def _noise(layout: Layout, stream: int) -> np.ndarray:
+    """Standard normal noise of the simulated studies: (studies, settings, seeds), 0 where a run is missing."""
+    shape = layout.mask.shape
+    studies = min(STUDIES, max(STUDIES // 4, NUMBERS // layout.mask.size))
+    draw = np.random.default_rng([stream, *shape]).standard_normal((studies, *shape))
+    return np.asarray(draw * layout.mask)
+
+
+def _cases(layout: Layout) -> list[np.ndarray]:
+    """The scale of noise of each setting, in each case: (settings,)."""
+    settings, references = layout.mask.shape[0], layout.references
+    noisy = [slice(0, references), slice(settings - 1, settings), slice(settings - (settings - references) // 2, settings)]
+    cases = [np.ones(settings)]
+    for ratio in RATIOS:
+        for places in noisy:
+            scale = np.ones(settings)
+            scale[places] = ratio
+            cases.append(scale)
+    return cases
+
+
+def _statistics(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """|mean difference| over its standard error: (studies, references, others); 0 where there is no interval."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(_differences(values, layout)) / _standard_errors(values, layout)
+    return np.nan_to_num(ratio, nan=0.0)
+
+
+def _differences(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """Mean differences of the other settings from each reference over the seeds shared."""
+    mask, references = layout.mask.astype(float), layout.references
+    shared = np.einsum("rs,as->ra", mask[:references], mask[references:])
+    total = np.einsum("nas,rs->nra", values[:, references:], mask[:references])
+    total -= np.einsum("nrs,as->nra", values[:, :references], mask[references:])
+    return np.asarray(total / np.maximum(shared, 1.0))
+
+
+def _standard_errors(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """sqrt((v_a + v_r) / n): (studies, references, others); inf where fewer than two seeds are shared."""
+    mask, references = layout.mask, layout.references
+    shared = np.einsum("rs,as->ra", mask[:references].astype(float), mask[references:].astype(float))
+    v = _raised(_variances(values, mask), mask)
+    total = v[:, :references, None] + v[:, None, references:]
+    return np.where(shared > 1, np.sqrt(total / np.maximum(shared, 1.0)), np.inf)
+
+
+def _raised(s2: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """max(f, kappa s^2): (studies, settings)."""
+    seeds = mask.sum(1)
+    judged = np.flatnonzero(seeds > 1)
+    kappa = seeds / np.maximum(seeds - 1, 1)
+    if not len(judged):
+        return s2
+    smaller = np.sort(s2[:, judged], axis=1)[:, : (len(judged) + 2) // 2]
+    return np.maximum(smaller.mean(1, keepdims=True), kappa * s2)
+
+
+def _variances(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The variance of each setting about the additive fit, without bias where all are equal: (studies, settings)."""
+    settings, seeds = mask.shape[0], mask.sum(1)
+    if mask.all():
+        rest = values - values.mean(2, keepdims=True)
+        rest = rest - rest.mean(1, keepdims=True)
+    else:
+        rest = _additive_residuals(values, mask)
+    unbiased = settings / max(settings - 1, 1)
+    return np.asarray((rest**2).sum(2) * unbiased / np.maximum(seeds - 1, 1))
+
+
+def _additive_residuals(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """What the least-squares fit m_a + b_s leaves over, where some runs are missing (0 there)."""
+    rows, columns = np.nonzero(mask)
+    design = np.zeros((len(rows), sum(mask.shape)))
+    design[np.arange(len(rows)), rows] = 1.0
+    design[np.arange(len(rows)), mask.shape[0] + columns] = 1.0
+    fitted = design @ np.linalg.pinv(design)
+    rest = np.zeros_like(values)
+    rest[:, rows, columns] = values[:, rows, columns] - values[:, rows, columns] @ fitted
+    return rest
