@@ -78,6 +78,7 @@ class Facts(TypedDict, total=False):
     predicted: list[Figure] | None
     budget: dict[str, Any] | None
     select: str | None
+    primary: Literal["rate", "likelihood"] | None
 
 
 class Cell(TypedDict, total=False):

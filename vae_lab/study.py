@@ -21,7 +21,7 @@ from vae_lab.stranger import check_content
 from vae_lab.yaml_text import BadYaml, read_yaml
 
 _KEYS = {"study", "arms", "over"}
-_STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select"}
+_STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select", "primary"}
 
 
 @dataclass(frozen=True)

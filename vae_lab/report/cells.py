@@ -249,6 +249,11 @@ class Study:
         named = [arm for arm in self.arms if arm.name == self.facts.get("reference")]
         return named[0] if named else self.arms[0]
 
+    @property
+    def leads_with_likelihood(self) -> bool:
+        """Whether `study.primary` asks for the likelihood of the arms before their rate."""
+        return self.facts.get("primary") == "likelihood"
+
     @cached_property
     def controls(self) -> tuple[Arm, ...]:
         """Arms that are no remedies: shown, not compared."""

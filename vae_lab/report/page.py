@@ -21,7 +21,7 @@ from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
 from vae_lab.report.statistics import BOOTSTRAP, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
 from vae_lab.report.uses import panels
-from vae_lab.report.verdict import Comparison, count_claims, predictions, published
+from vae_lab.report.verdict import Comparison, predictions, published, settings_compared
 from vae_lab.settings import flatten
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _said(report: "Report", shown: Shown) -> dict[str, Any]:
         "verdict": report.verdict,
         "notes": [*report.notes, *shown.left_out],
         "lines": list(_lines(shown, report.comparisons)),
-        "claims": count_claims(study) if report.comparisons else 0,
+        "claims": len(settings_compared(study)) if report.comparisons else 0,
         "any_elbo": any(c.measure == "ELBO" for c in report.comparisons),
         "pictures": pictures(shown.arms),
         "panels": panels(shown.arms),

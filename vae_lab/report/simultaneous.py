@@ -4,10 +4,12 @@ A run of setting a at seed s is :math:`x_{as} = m_a + b_s + e_{as}`: the seed's 
 the noise :math:`e_{as}` is each setting's own. With :math:`\bar d_{ar}` the mean of the n differences over the seeds
 that a and the reference r share,
 
-.. math:: \bar d_{ar} \pm C \sqrt{(v_a + v_r) / n}, \qquad v_i = \max(f, \kappa_i s_i^2), \quad \kappa_i = n_i / (n_i - 1)
+.. math:: \bar d_{ar} \pm C \sqrt{(v_a + v_r) / n}, \qquad v_i = \max(f, \kappa_i s_i^2), \quad \kappa_i = \frac{n_i}{n_i - 1} \Big(\frac{t_{n_i - 1}}{t_{N - 1}}\Big)^2
 
 * :math:`s_i^2` is the variance of setting i about the least-squares fit of the model above. With two settings
   :math:`s_a^2 + s_r^2` is the variance of their paired differences.
+* :math:`n_i` is the number of seeds of setting i, N the largest of them, and t Student's quantile with that many degrees of
+  freedom: a setting that has lost runs has a wide interval of its own and leaves C as it is.
 * f is the mean of the smaller half of all :math:`s_i^2`. Three seeds say little about a variance: one that looks
   small by luck is raised to what the other settings say, and one that is large counts in full.
 * C is found by simulation (`critical_value`): the largest quantile over normal noise that is equal everywhere, or 3,
@@ -23,6 +25,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 LEVEL = 0.95
 STUDIES = 8000
@@ -72,6 +75,17 @@ def half_widths(values: np.ndarray, references: int) -> np.ndarray:
         return np.where(scale > 0, critical_value(layout) * scale, scale)
 
 
+def noise_sd(values: np.ndarray) -> float:
+    """The standard deviation of one run about its seed's luck, of the median setting, in the unit of the metric.
+
+    Arguments:
+        values: as for `half_widths`.
+    """
+    mask = np.isfinite(values)
+    variances = _variances(np.where(mask, values, 0.0)[None], mask)[0]
+    return float(np.sqrt(np.median(variances[mask.sum(1) > 1])))
+
+
 @functools.lru_cache(256)
 def critical_value(layout: Layout, level: float = LEVEL) -> float:
     """C of the module's formula for one layout: the largest quantile over the cases of unequal noise."""
@@ -104,7 +118,11 @@ def _noise(layout: Layout, stream: int) -> np.ndarray:
 def _cases(layout: Layout) -> list[np.ndarray]:
     """The scale of noise of each setting, in each case: (settings,)."""
     settings, references = layout.mask.shape[0], layout.references
-    noisy = [slice(0, references), slice(settings - 1, settings), slice(settings - (settings - references) // 2, settings)]
+    noisy = [
+        slice(0, references),
+        slice(settings - 1, settings),
+        slice(settings - (settings - references) // 2, settings),
+    ]
     cases = [np.ones(settings)]
     for ratio in RATIOS:
         for places in noisy:
@@ -141,13 +159,19 @@ def _standard_errors(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 def _raised(s2: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """max(f, kappa s^2): (studies, settings)."""
-    seeds = mask.sum(1)
-    judged = np.flatnonzero(seeds > 1)
-    kappa = seeds / np.maximum(seeds - 1, 1)
+    judged = np.flatnonzero(mask.sum(1) > 1)
     if not len(judged):
         return s2
     smaller = np.sort(s2[:, judged], axis=1)[:, : (len(judged) + 2) // 2]
-    return np.maximum(smaller.mean(1, keepdims=True), kappa * s2)
+    return np.maximum(smaller.mean(1, keepdims=True), _kappa(mask) * s2)
+
+
+def _kappa(mask: np.ndarray) -> np.ndarray:
+    """By how much the variance of each setting is raised for its few seeds: (settings,)."""
+    seeds = np.maximum(mask.sum(1), 2)
+    share = 1 - (1 - LEVEL) / (2 * len(mask))
+    quantile = stats.t.ppf(share, seeds - 1)
+    return np.asarray(seeds / (seeds - 1) * (quantile / quantile.min()) ** 2)
 
 
 def _variances(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,11 +1,7 @@
-r"""A fair comparison: differences paired over seeds, t-based intervals that hold together, and a choice on validation.
+r"""The arithmetic of a comparison: differences paired over seeds, the interval of a mean, a choice on validation.
 
 Two arms that share a seed share its data order and its initial draw, so the seed's luck cancels in the difference
-:math:`d_s = a_s - b_s`. Over n pairs, with C claims made by one verdict,
-
-.. math:: \bar d \pm t_{n-1}\big(1 - \tfrac{1 - level}{2C}\big)\, \frac{s_d}{\sqrt n}
-
-(Student's t; Bonferroni, Dunn 1961), so that all C intervals hold the truth together with probability `level` or more.
+:math:`d_s = a_s - b_s`. `simultaneous` has the width of the intervals that the verdict gives these differences.
 """
 
 import functools
@@ -125,6 +121,11 @@ class Difference:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
+    def unasked(self) -> "Difference":
+        """The same difference without an interval: a question that is not asked of this arm."""
+        return Difference(self.mean, self.n)
+
+    @property
     def half_width(self) -> float | None:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
@@ -134,20 +135,18 @@ class Difference:
         return Difference(flip[0], self.n, flip[1], flip[2])
 
 
-def paired_difference(differences: Sequence[float], claims: int, level: float = LEVEL) -> Difference:
-    """The interval of a mean difference that holds together with those of `claims - 1` others.
+def difference_within(differences: Sequence[float], half_width: float | None) -> Difference:
+    """The mean difference with an interval of the given half width; without one where None or infinite is given.
 
-    One pair gives no interval. Pairs that all differ by exactly zero give [0, 0], which claims nothing. Pairs that all
-    differ by the same other number give no interval: seeds that change nothing are one observation, however many.
+    Pairs that all differ by exactly zero give [0, 0], which claims nothing. Pairs that all differ by the same
+    other number give no interval: seeds that change nothing are one observation, however many.
 
     Arguments:
         differences: one a pair of distinct runs, shape (n,), any unit.
-        claims: how many intervals the verdict reads.
 
     Example:
-        >>> d = paired_difference([1.0, 1.2, 1.1], claims=2)
-        >>> round(d.low, 2), round(d.high, 2), d.is_shown
-        (0.74, 1.46, True)
+        >>> difference_within([1.0, 1.2, 1.1], 0.36).is_shown
+        True
     """
     n = len(differences)
     if n == 0:
@@ -155,11 +154,11 @@ def paired_difference(differences: Sequence[float], claims: int, level: float = 
     mean = statistics.fmean(differences)
     if n == 1:
         return Difference(mean, 1)
-    spread = statistics.stdev(differences)
-    if spread <= 1e-9 * abs(mean):
+    if statistics.stdev(differences) <= 1e-9 * abs(mean):
         return Difference(mean, n) if mean else Difference(0.0, n, 0.0, 0.0)
-    half = half_width(spread, n, level, claims)
-    return Difference(mean, n, mean - half, mean + half)
+    if half_width is None or not math.isfinite(half_width):
+        return Difference(mean, n)
+    return Difference(mean, n, mean - half_width, mean + half_width)
 
 
 def choose(candidates: Mapping[str, Mapping[str, float]], higher_is_better: bool = True) -> str | None:

@@ -1,21 +1,26 @@
 """The verdict: which arm keeps the latent code in use, and what that costs in likelihood, in sentences that the numbers
 support.
 
-Two claims an arm, against the reference: its `test/rate`, and its cost, in NLL or ELBO. Only an interval that excludes zero
-is a claim.
+Two questions an arm, against the reference, in an order fixed beforehand (`study.primary`): by default first its `test/rate`,
+and then its cost, in NLL or ELBO, of the arms alone whose rate is shown to differ. The intervals of a question hold
+together (`simultaneous`), so that a study of identical arms makes any claim at most one time in twenty: without a claim on the
+first question there is none on the second. Only an interval that excludes zero is a claim.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vae_lab.amounts import counted
 from vae_lab.report.cells import Arm, Cell, Study
-from vae_lab.report.statistics import LEVEL, Difference, Summary, paired_difference
+from vae_lab.report.power import power_of
+from vae_lab.report.simultaneous import half_widths, noise_sd
+from vae_lab.report.statistics import LEVEL, Difference, Summary, difference_within
 from vae_lab.report.words import interval, number
 
 NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
-QUESTIONS = 3  # rate, and the cost in NLL or in ELBO: the differences themselves decide which of the two is told
 NLL_TOLERANCE = 0.05  # nats by which NLL may move from K/10 to K samples and still count as converged
 LEAST_ESS = 10  # effective samples: with fewer, what K/10 and K miss alike can be more than they differ by
 COLLAPSED_SHARE = 1 / 2  # of the units active, at most
@@ -24,13 +29,22 @@ COLLAPSED_RATE = 2 / 3  # of the control's rate, at most
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against the reference. `cost` is in nats worse (positive: the arm is worse) of `measure`, NLL or ELBO."""
+    """One arm against the reference. `cost` is in nats worse (positive: the arm is worse) of `measure`, NLL or ELBO.
+
+    The second question, which is likelihood unless `leads_with_likelihood`, has an interval only where the first is a claim.
+    """
 
     arm: Arm
     rate: Difference
     cost: Difference
     measure: str
     looseness: float | None  # nats by which NLL still moves from K/10 to K samples, the larger of the two arms
+    leads_with_likelihood: bool = False
+
+    @property
+    def first(self) -> Difference:
+        """The difference in the first question, positive where the arm has more rate, or a better likelihood."""
+        return self.cost.negated() if self.leads_with_likelihood else self.rate
 
     @property
     def is_winner(self) -> bool:
@@ -45,24 +59,51 @@ class Comparison:
 
 def compare(study: Study) -> list[Comparison]:
     """Every remedy against the reference; the intervals of all of them hold together."""
-    return [_against(arm, study.reference.chosen, count_claims(study)) for arm in study.remedies]
+    if not study.remedies:
+        return []
+    widths = {name: _widths(study, f"test/{name}") for name in ("rate", "nll", "elbo")}
+    return [_against(study, arm, widths) for arm in study.remedies]
 
 
-def count_claims(study: Study) -> int:
-    """Every question about every setting of a remedy against every setting of the reference, also those not chosen:
-    validation and test share the luck of a training, so that what is chosen by the one is flattered in the other."""
-    settings = sum(len(arm.cells) for arm in study.remedies)
-    return QUESTIONS * max(settings, 1) * max(len(study.reference.cells), 1)
+def settings_compared(study: Study) -> tuple[Cell, ...]:
+    """Every setting that was tried of the reference, the chosen one first, then of the remedies; those that share all runs
+    with one before count once. Validation and test share the luck of a training, so that what is chosen by the one
+    is flattered in the other: a claim about the chosen setting holds over all of them."""
+    chosen = study.reference.chosen
+    others = (cell for arm in (study.reference, *study.remedies) for cell in arm.cells if cell is not chosen)
+    distinct = {tuple(sorted(cell.signatures.items())): cell for cell in reversed((chosen, *others))}
+    return tuple(reversed(distinct.values()))
 
 
-def _against(arm: Arm, reference: Cell, claims: int) -> Comparison:
+def _measured(study: Study, metric: str) -> tuple[list[Cell], np.ndarray]:
+    """The settings compared that have numbers, and the numbers: (settings, seeds), NaN where a run has none."""
+    cells = [cell for cell in settings_compared(study) if cell.values(metric)]
+    keys = list(dict.fromkeys(key for cell in cells for key in cell.values(metric)))
+    return cells, np.array([[cell.values(metric).get(key, np.nan) for key in keys] for cell in cells])
+
+
+def _widths(study: Study, metric: str) -> dict[int, float]:
+    """Half of the interval of each setting against the chosen reference, by the identity of its cell."""
+    cells, values = _measured(study, metric)
+    references = sum(cell.arm == study.reference.name for cell in cells)
+    if not references or references == len(cells) or cells[0] is not study.reference.chosen:
+        return {}
+    halves = half_widths(values, references)[0]
+    return {id(cell): float(half) for cell, half in zip(cells[references:], halves, strict=True)}
+
+
+def _against(study: Study, arm: Arm, widths: Mapping[str, Mapping[int, float]]) -> Comparison:
+    reference, leads = study.reference.chosen, study.leads_with_likelihood
     rate, nll, elbo = (
-        paired_difference(pairs(arm.chosen, reference, f"test/{name}"), claims) for name in ("rate", "nll", "elbo")
+        difference_within(pairs(arm.chosen, reference, f"test/{name}"), widths[name].get(id(arm.chosen)))
+        for name in ("rate", "nll", "elbo")
     )
     loose = _looseness(arm.chosen, reference)
-    if (nll_ranks(nll, loose) and _has_samples(arm.chosen, reference)) or elbo.mean is None:
-        return Comparison(arm, rate, nll, "NLL", loose)
-    return Comparison(arm, rate, elbo.negated(), "ELBO", loose)
+    is_nll = (nll_ranks(nll, loose) and _has_samples(arm.chosen, reference)) or elbo.mean is None
+    cost, measure = (nll, "NLL") if is_nll else (elbo.negated(), "ELBO")
+    if leads:
+        return Comparison(arm, rate if cost.is_shown else rate.unasked, cost, measure, loose, True)
+    return Comparison(arm, rate, cost if rate.is_shown else cost.unasked, measure, loose)
 
 
 def pairs(ours: Cell, theirs: Cell, metric: str) -> list[float]:
@@ -92,12 +133,12 @@ def _has_samples(*cells: Cell) -> bool:
 
 
 def nll_ranks(difference: Difference, looseness: float | None) -> bool:
-    """Whether NLL may rank the two arms: its estimates from K and from K/10 samples agree within the gap claimed, or
-    have converged. Importance sampling is tighter where the posterior has collapsed, so a looser NLL would favour
-    collapse."""
+    """Whether NLL may rank the two arms: its estimates from K and from K/10 samples agree within the smallest gap that
+    could be claimed (half the interval), or have converged. Importance sampling is tighter where the posterior has
+    collapsed, so a looser NLL would favour collapse. The measure is chosen without a look at the difference itself."""
     if difference.mean is None or looseness is None:
         return False
-    return looseness <= max(abs(difference.mean), NLL_TOLERANCE)
+    return looseness <= max(difference.half_width or 0.0, NLL_TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -118,7 +159,12 @@ def verdict(study: Study, comparisons: Sequence[Comparison]) -> list[Statement]:
     agreement = _agreement(study)
     if agreement:
         return [agreement]
-    found = [_state(study, comparisons), *_claims(study, comparisons), _brackets(study, comparisons)]
+    found = [
+        _state(study, comparisons),
+        *_claims(study, comparisons),
+        _brackets(study, comparisons),
+        _power(study, comparisons),
+    ]
     said = [statement for statement in found if statement]
     return said or [Statement("No verdict: " + ("there is nothing to compare." if study.is_planned else NO_PLAN))]
 
@@ -187,17 +233,22 @@ def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[Statement |
     name = study.reference.name
     if comparisons and not study.reference.chosen.completed:
         return [Statement(f"No verdict: the reference {name} has no completed run.")]
-    more = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) > 0]
-    less = [c for c in comparisons if c.rate.is_shown and (c.rate.mean or 0) < 0]
-    same = [c for c in comparisons if not c.rate.is_shown and c.rate.low is not None]
-    rest = [c for c in comparisons if c.rate.low is None]
-    nobody = Statement(f"No arm is shown to keep more rate than {name}.") if comparisons and not more else None
+    keep, more, less, what = ("keep", "more rate", "less rate", "rate")
+    if study.leads_with_likelihood:
+        keep, more, less, what = ("have", "a better likelihood", "a worse likelihood", "likelihood")
+    better = [c for c in comparisons if c.first.is_shown and (c.first.mean or 0) > 0]
+    worse = [c for c in comparisons if c.first.is_shown and (c.first.mean or 0) < 0]
+    same = [c for c in comparisons if not c.first.is_shown and c.first.low is not None]
+    rest = [c for c in comparisons if c.first.low is None]
+    none = Statement(f"No arm is shown to {keep} {more} than {name}.") if comparisons and not better else None
     return [
-        nobody,
-        _listed(f"Shown to keep more rate than {name}", more, _told),
-        _listed(f"Shown to keep less rate than {name}", less, _told),
-        _listed(f"No difference in rate from {name} shown", same, _told),
-        _listed("No claim, for want of two pairs of runs that differ", rest, lambda c: f"{c.arm.label} (n={c.rate.n})"),
+        none,
+        _listed(f"Shown to {keep} {more} than {name}", better, _describe),
+        _listed(f"Shown to {keep} {less} than {name}", worse, _describe),
+        _listed(f"No difference in {what} from {name} shown", same, _describe),
+        _listed(
+            "No claim, for want of two pairs of runs that differ", rest, lambda c: f"{c.arm.label} (n={c.first.n})"
+        ),
     ]
 
 
@@ -205,10 +256,18 @@ def _listed(start: str, comparisons: Sequence[Comparison], tell: Callable[[Compa
     return Statement(start, tuple(tell(c) for c in comparisons)) if comparisons else None
 
 
-def _told(c: Comparison) -> str:
-    size = f"by {number(abs(c.rate.mean or 0))} nats " if c.rate.is_shown else ""
-    count = f" (n={c.rate.n})" if c.rate.n != c.cost.n else ""
-    return f"{c.arm.label} {size}{_span(c.rate)}{count}, {_active(c.arm.chosen)}, {_cost(c)} (n={c.cost.n})"
+def _describe(c: Comparison) -> str:
+    """One arm in a sentence of the verdict: the first question, and the second where the first is a claim."""
+    unit = f"nats of {c.measure}" if c.leads_with_likelihood else "nats"
+    size = f"by {number(abs(c.first.mean or 0))} {unit} " if c.first.is_shown else ""
+    head = f"{c.arm.label} {size}{_span(c.first)}"
+    active = _active(c.arm.chosen)
+    if not c.first.is_shown:
+        return f"{head}, {active} (n={c.first.n})"
+    second = _rate(c) if c.leads_with_likelihood else _cost(c)
+    n = c.rate.n if c.leads_with_likelihood else c.cost.n
+    count = f" (n={c.first.n})" if c.first.n != n else ""
+    return f"{head}{count}, {active}, {second} (n={n})"
 
 
 def _cost(c: Comparison) -> str:
@@ -220,6 +279,13 @@ def _cost(c: Comparison) -> str:
     return f"{verb} {number(abs(c.cost.mean or 0))} nats of {c.measure} {_span(c.cost)}"
 
 
+def _rate(c: Comparison) -> str:
+    if not c.rate.is_shown:
+        return f"no difference in rate shown {_span(c.rate)}"
+    verb = "more" if (c.rate.mean or 0) > 0 else "less"
+    return f"with {number(abs(c.rate.mean or 0))} nats {verb} rate {_span(c.rate)}"
+
+
 def _span(difference: Difference) -> str:
     """The interval; of a claimed difference, that of its size."""
     is_fall = difference.is_shown and (difference.mean or 0) < 0
@@ -228,17 +294,40 @@ def _span(difference: Difference) -> str:
 
 
 def _brackets(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
-    if not any(c.rate.low is not None for c in comparisons):
+    if not any(c.first.low is not None for c in comparisons):
         return None
-    loose = " Cost is in ELBO where NLL has too few effective samples, or still moves by more than the gap with their number."
+    loose = (
+        " Cost is in ELBO where NLL has too few effective samples, or still moves by more than half its interval with their "
+        "number."
+    )
+    tried = len(settings_compared(study))
+    first, second, which = (
+        ("rate", "likelihood", "rate is")
+        if not study.leads_with_likelihood
+        else ("likelihood", "rate", "likelihood is")
+    )
     return Statement(
-        f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds, which hold together over all "
-        f"{count_claims(study)} claims (Bonferroni, every setting tried counted); where no difference is shown, of the arm "
-        "minus the reference, and for likelihood of nats worse. They cover the luck of training, on one fixed test split "
-        "and one draw of the evaluation's noise. Arms are compared with the reference only, not with one another."
+        f"In brackets: {LEVEL:.0%} intervals of differences paired over seeds; of each question they hold together over all "
+        f"{counted(tried, 'setting')} tried, with noise that may differ between settings. Of the arms, the question is first "
+        f"{first}; {second} is asked only of those whose {which} shown to differ. Where no difference is shown, brackets are "
+        "of the arm minus the reference, and for likelihood of nats worse. They cover the luck of training, on one fixed "
+        "test split and one draw of the evaluation's noise, and assume that the luck of a seed adds to each run, and noise that "
+        "is not far from normal. Arms are compared with the reference only, not with one another."
         + (loose if any(c.measure == "ELBO" for c in comparisons) else ""),
         is_aside=True,
     )
+
+
+def _power(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
+    """What difference this design could show in its first question, and which more seeds would."""
+    if not any(c.first.low is not None for c in comparisons):
+        return None
+    metric = f"test/{comparisons[0].measure.lower()}" if study.leads_with_likelihood else "test/rate"
+    cells, values = _measured(study, metric)
+    seeds = max(c.first.n for c in comparisons)
+    references = sum(cell.arm == study.reference.name for cell in cells)
+    text = power_of(len(cells), references, seeds, noise_sd(values))
+    return Statement(f"Power in {metric}: {text}", is_aside=True)
 
 
 def predictions(study: Study) -> list[dict[str, Any]]:
