@@ -158,7 +158,7 @@ def test_the_keyboard_reaches_and_changes_every_control(study: Path, opened: Ope
 def test_two_arms_are_told_with_test_n_and_correction(study: Path, opened: Open) -> None:
     page = opened(study / "report.html")
     told = page.inner_text("#pair-told")
-    for part in ("n=2 pairs", "paired t", "Bonferroni", "Holm", "independent and normal"):
+    for part in ("n=2 pairs", "paired t", "holds over all", "independent and normal"):
         assert part in told
     page.select_option("#pair-metric", "test/nll")
     forth = page.inner_text("#pair-told dd")

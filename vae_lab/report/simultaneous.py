@@ -37,10 +37,20 @@ RATIOS = (3.0, 10.0, 100.0)
 
 
 class Layout(NamedTuple):
-    """Which settings have a run at which seed, the references first: (settings, seeds), and their number."""
+    """Which settings have a run at which seed, the references first: (settings, seeds), and their number. Without a
+    reference every setting is compared with every other."""
 
     present: tuple[tuple[bool, ...], ...]
     references: int
+
+    @property
+    def first(self) -> slice:
+        """The settings that the others are compared with."""
+        return slice(0, self.references or None)
+
+    @property
+    def others(self) -> slice:
+        return slice(self.references, None)
 
     @property
     def mask(self) -> np.ndarray:
@@ -58,21 +68,22 @@ def full_layout(settings: int, seeds: int, references: int = 1) -> Layout:
     return Layout(((True,) * seeds,) * settings, references)
 
 
-def half_widths(values: np.ndarray, references: int) -> np.ndarray:
+def half_widths(values: np.ndarray, references: int, level: float = LEVEL) -> np.ndarray:
     """Half of each interval that holds together with the others.
 
     Arguments:
         values: one metric, any unit, NaN where a run is missing: (settings, seeds), the references first.
-        references: number of reference settings.
+        references: number of reference settings; 0 compares every setting with every other.
 
     Returns:
-        (references, settings - references), in the unit of the metric; inf where two runs do not share two seeds.
+        (references, settings - references), or (settings, settings) without a reference, in the unit of the metric; inf
+        where two settings do not share two seeds.
     """
     layout = layout_of(values, references)
     shown = np.where(layout.mask, values, 0.0)
     scale = _standard_errors(shown[None], layout)[0]
     with np.errstate(invalid="ignore"):
-        return np.where(scale > 0, critical_value(layout) * scale, scale)
+        return np.where(scale > 0, critical_value(layout, level) * scale, scale)
 
 
 def noise_sd(values: np.ndarray) -> float:
@@ -110,7 +121,8 @@ def detectable(layout: Layout, power: float = 0.8) -> float:
 def _noise(layout: Layout, stream: int) -> np.ndarray:
     """Standard normal noise of the simulated studies: (studies, settings, seeds), 0 where a run is missing."""
     shape = layout.mask.shape
-    studies = min(STUDIES, max(STUDIES // 4, NUMBERS // layout.mask.size))
+    pairs = shape[0] * (layout.references or shape[0])
+    studies = min(STUDIES, max(STUDIES // 4, NUMBERS // max(layout.mask.size, pairs)))
     draw = np.random.default_rng([stream, *shape]).standard_normal((studies, *shape))
     return np.asarray(draw * layout.mask)
 
@@ -119,7 +131,7 @@ def _cases(layout: Layout) -> list[np.ndarray]:
     """The scale of noise of each setting, in each case: (settings,)."""
     settings, references = layout.mask.shape[0], layout.references
     noisy = [
-        slice(0, references),
+        slice(0, references or 1),
         slice(settings - 1, settings),
         slice(settings - (settings - references) // 2, settings),
     ]
@@ -141,19 +153,18 @@ def _statistics(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 def _differences(values: np.ndarray, layout: Layout) -> np.ndarray:
     """Mean differences of the other settings from each reference over the seeds shared."""
-    mask, references = layout.mask.astype(float), layout.references
-    shared = np.einsum("rs,as->ra", mask[:references], mask[references:])
-    total = np.einsum("nas,rs->nra", values[:, references:], mask[:references])
-    total -= np.einsum("nrs,as->nra", values[:, :references], mask[references:])
+    mask, first, others = layout.mask.astype(float), layout.first, layout.others
+    shared = mask[first] @ mask[others].T
+    total = np.swapaxes(values[:, others] @ mask[first].T, 1, 2) - values[:, first] @ mask[others].T
     return np.asarray(total / np.maximum(shared, 1.0))
 
 
 def _standard_errors(values: np.ndarray, layout: Layout) -> np.ndarray:
     """sqrt((v_a + v_r) / n): (studies, references, others); inf where fewer than two seeds are shared."""
-    mask, references = layout.mask, layout.references
-    shared = np.einsum("rs,as->ra", mask[:references].astype(float), mask[references:].astype(float))
+    mask, first, others = layout.mask, layout.first, layout.others
+    shared = mask[first].astype(float) @ mask[others].T
     v = _raised(_variances(values, mask), mask)
-    total = v[:, :references, None] + v[:, None, references:]
+    total = v[:, first, None] + v[:, None, others]
     return np.where(shared > 1, np.sqrt(total / np.maximum(shared, 1.0)), np.inf)
 
 
