@@ -60,7 +60,7 @@ class Figure(TypedDict, total=False):
     arm: str | None
     cell: str | None
     metric: Required[str]
-    value: Required[float]
+    value: Required[Number]
     spread: Number
     unit: str | None
     source: str | None

@@ -96,6 +96,8 @@ def _finished(asked: Request, say: Say) -> dict[str, Any] | None:
         say(f"{damage}; it is made again")
         (directory.path / RESULT).unlink()
         return None
+    if text := directory.foreign(result):
+        raise RequestError(f"{text}; move it away, or rerun=true makes this run's own in its place")
     return result if result is not None and result["status"] == "completed" else None
 
 

@@ -8,13 +8,17 @@ import csv
 import json
 import math
 import os
+import re
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_lab.claim import is_claimed
+from vae_lab.records import Plan, Result, Search, Used, loads
+from vae_lab.shapes import mistake
 
 RESULT, CONFIG, HISTORY, LOG = "result.json", "config.yaml", "metrics.csv", "run.log"
 PLAN, SEARCH = "plan.json", "search.json"
@@ -24,6 +28,8 @@ PRUNED = ".pruned"
 USES = "uses"
 """The folder of a run that holds a JSON for each use that it was put to."""
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+_IS_SIGNATURE = re.compile("[0-9a-f]{10}").fullmatch
 
 MISSING = (FileNotFoundError, NotADirectoryError)
 """What it means that a file is not there. To look first and open it then is one look too many: another process may
@@ -61,31 +67,64 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def to_json(content: Any) -> str:
     """JSON with null for every number that is not finite."""
-    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Returns a content of dicts and lists with None for every number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value
+
+
+def step_of(text: str) -> int:
+    """Returns a number of updates. Errors: `ValueError`, also for one that no run takes."""
+    step = int(text)
+    if not 0 <= step < 2**53:
+        raise ValueError(f"{text} updates")
+    return step
 
 
 class Damaged(Exception):
     """A file of a run directory that cannot be what was written there."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds one object. Errors: `Damaged` if it holds anything else."""
+def leads_out(file: Path, home: Path) -> bool:
+    """Checks a file for links out of the folder that it belongs to: in a folder from a stranger they could point at anything
+    that the person who reads it may read."""
+    linked = os.path.islink(file) or (file.parent != home and os.path.islink(file.parent))
+    return linked and not file.resolve().is_relative_to(home.resolve())
+
+
+def read_text(file: Path, home: Path) -> str:
+    """Returns the text of a file of a folder. Errors: `Damaged` for what is no file or a link out of the folder; `OSError`."""
+    if leads_out(file, home):
+        raise Damaged(f"{file} is a link out of {home}, and is not followed")
+    if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe that nobody writes to would be waited for
+        raise Damaged(f"{file} is no file")
+    return file.read_text(encoding="utf-8")
+
+
+def read_json(path: Path, shape: Any = dict[str, Any], home: Path | None = None) -> dict[str, Any]:
+    """Returns the content of a JSON file that holds one object.
+
+    Arguments:
+        shape: what `records` says of it. home: the folder that it must lie in, by default its own.
+
+    Errors: `Damaged` if it holds anything else.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+        content = loads(read_text(path, home or path.parent))
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise Damaged(f"{path} is damaged: it holds no object")
+    if wrong := mistake(content, shape):
+        raise Damaged(f"{path} is damaged: {wrong}")
     return content
 
 
@@ -101,40 +140,41 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any] | None:
         """The content of `result.json`, or None if the run has not ended. Errors: `Damaged`."""
-        path = self.path / RESULT
-        try:
-            content = read_json(path)
-        except MISSING:
+        return _read_if_there(self.path / RESULT, Result)
+
+    def foreign(self, result: Mapping[str, Any] | None, planned: bool = False) -> str | None:
+        """Says that a result is another run's, whose `result.json` was copied here, or nothing.
+
+        Arguments:
+            planned: the folder is named by a plan; else one whose name is no signature was named by a person.
+        """
+        whose = self.signature if result is None else result["signature"]
+        if whose == self.signature or not (planned or _IS_SIGNATURE(self.signature)):
             return None
-        parts = ("metrics", "settings", "evaluation", "timing")
-        missing = {"signature", "status"} - set(content) | {
-            key for key in parts if not isinstance(content.get(key), dict)
-        }
-        if missing:
-            raise Damaged(f"{path} is damaged: it has no {', '.join(sorted(missing))}")
-        return content
+        return f"{self.path / RESULT} is another run's ({whose}): it was copied here"
 
     def config(self) -> dict[str, Any]:
         """The settings in `config.yaml`, as JSON would hold them; empty if it is no such thing."""
         if found_at(self.path / CONFIG) is None:
             return {}
-        from vae_lab.yaml_text import read_yaml  # where it is needed: few runs are without a result
+        from vae_lab.yaml_text import parse_yaml  # where it is needed: few runs are without a result
 
         try:
-            plain = json.loads(json.dumps(read_yaml(self.path / CONFIG, unique=False), default=str))
-        except (OSError, ValueError, TypeError):
+            content = parse_yaml(read_text(self.path / CONFIG, self.path), unique=False)
+            plain = loads(json.dumps(content, default=str))
+        except (OSError, ValueError, TypeError, Damaged):
             return {}
         return plain if isinstance(plain, dict) else {}
 
     def history(self) -> list[tuple[int, int, str, float]]:
         """Rows (step, epoch, name, value) of `metrics.csv`; a last line cut by a kill is left out."""
         rows = []
-        with contextlib.suppress(*MISSING):
-            text = (self.path / HISTORY).read_text(encoding="utf-8")
+        with contextlib.suppress(*MISSING, Damaged):
+            text = read_text(self.path / HISTORY, self.path)
             for row in csv.reader(text[: text.rfind("\n") + 1].splitlines()):
                 with contextlib.suppress(ValueError):
                     step, epoch, name, value = row
-                    rows.append((int(step), int(epoch), name, float(value)))
+                    rows.append((step_of(step), step_of(epoch), name, float(value)))
         return rows
 
     def used(self) -> dict[str, dict[str, Any]]:
@@ -143,9 +183,8 @@ class RunDirectory:
         with contextlib.suppress(*MISSING):
             for file in sorted((self.path / USES).iterdir()):
                 with contextlib.suppress(Damaged, OSError):
-                    told = read_json(file) if file.suffix == ".json" else {}
-                    if isinstance(told.get("numbers"), dict):
-                        found[file.stem] = told
+                    if file.suffix == ".json":
+                        found[file.stem] = read_json(file, Used, self.path)
         return found
 
     def state(self) -> str:
@@ -153,12 +192,14 @@ class RunDirectory:
         `cut` (begun, can be resumed) or `new`."""
         return state_now(self.path, self.recorded().state)
 
-    def recorded(self) -> "Recorded":
-        """What its files say, whoever holds it."""
+    def recorded(self, planned: bool = False) -> "Recorded":
+        """What its files say, whoever holds it; `planned` as `foreign` has it."""
         try:
             result = self.result()
-        except (Damaged, OSError, RecursionError) as error:
+        except (Damaged, OSError) as error:
             return Recorded("damaged", {}, str(error), can_be_read=not isinstance(error, OSError))
+        if text := self.foreign(result, planned):
+            return Recorded("damaged", {}, text)
         if result is not None:
             return Recorded(str(result["status"]), result, str(result.get("error") or ""))
         return Recorded("cut" if (self.path / CONFIG).exists() else "new", {})
@@ -208,17 +249,17 @@ def names_of_runs(root: Path) -> Iterator[str]:
 
 def read_plan(study: Path) -> dict[str, Any] | None:
     """The plan of a study's folder (`plan.json`: the study's own text, its cells and their signatures), if it has one."""
-    return _read_if_there(study / PLAN)
+    return _read_if_there(study / PLAN, Plan)
 
 
 def read_search(folder: Path) -> dict[str, Any] | None:
     """What a search has noted in the folder of its runs (`search.json`: `objectives`, each `max` or `min`, and the `storage`
     of its trials), if it is one's."""
-    return _read_if_there(folder / SEARCH)
+    return _read_if_there(folder / SEARCH, Search)
 
 
-def _read_if_there(file: Path) -> dict[str, Any] | None:
+def _read_if_there(file: Path, shape: Any) -> dict[str, Any] | None:
     try:
-        return read_json(file)
+        return read_json(file, shape)
     except MISSING:
         return None

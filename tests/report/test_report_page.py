@@ -412,7 +412,7 @@ def test_what_no_report_can_be_made_of(tmp_path: Path) -> None:
     with pytest.raises(NoReport, match="no runs in it"):
         report.build(tmp_path)
     (tmp_path / "plan.json").write_text('{"cells": [{"arm": "a"}]}')
-    with pytest.raises(NoReport, match=r"plan\.json is damaged: a cell lacks 'signature'"):
+    with pytest.raises(NoReport, match=r"plan\.json is damaged: cells\.0: it has no signature"):
         report.build(tmp_path)
 
 

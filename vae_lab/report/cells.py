@@ -103,7 +103,7 @@ class Row:
     def series(self) -> Series:
         """Every logged series as (steps, values); a step that a resumed run logged twice counts once, the last time."""
         found: dict[str, dict[int, float]] = {}
-        with contextlib.suppress(OSError, UnicodeDecodeError):
+        with contextlib.suppress(OSError, UnicodeDecodeError, store.Damaged):
             for step, _, name, value in self.run.history():
                 if math.isfinite(value):
                     found.setdefault(name, {})[step] = value
@@ -114,11 +114,13 @@ class Row:
         """How `val/elbo` ended. It is asked of every run, of which there may be ten thousand, so it reads the one
         series and keeps none."""
         points: dict[int, float] = {}
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            parts = (self.run.path / store.HISTORY).read_text(encoding="utf-8").split(",val/elbo,")
+        with contextlib.suppress(OSError, UnicodeDecodeError, store.Damaged):
+            parts = store.read_text(self.run.path / store.HISTORY, self.run.path).split(",val/elbo,")
             for before, after in pairwise(parts):  # lines of step, epoch, name, value
                 with contextlib.suppress(ValueError):
-                    points[int(before.rpartition("\n")[2].partition(",")[0])] = float(after.partition("\n")[0])
+                    points[store.step_of(before.rpartition("\n")[2].partition(",")[0])] = float(
+                        after.partition("\n")[0]
+                    )
         points = {step: value for step, value in points.items() if math.isfinite(value)}
         return trend(sorted(points), [points[step] for step in sorted(points)])
 

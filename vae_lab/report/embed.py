@@ -15,6 +15,7 @@ from vae_lab.report.pairwise import Pair, compare_pairs
 from vae_lab.report.search import parallel
 from vae_lab.report.shown import PAIRED_ARMS, Shown
 from vae_lab.report.statistics import LEVEL, prepare_intervals
+from vae_lab.store import finite
 
 PAIRED = ("test/rate", "test/elbo", "test/nll", "test/active_units", "test/distortion", "test/mutual_information")
 MOST_LISTS = 10
@@ -52,8 +53,8 @@ def embed(shown: Shown, live: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def to_script(content: Any) -> str:
-    """JSON that can stand inside a `script` element, whatever text it has."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    """JSON that can stand inside a `script` element, whatever text it has; null for what overflowed."""
+    text = json.dumps(finite(content), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

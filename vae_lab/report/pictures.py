@@ -3,6 +3,7 @@
 import base64
 
 from vae_lab.report.cells import Arm, Row
+from vae_lab.store import leads_out
 
 PICTURES = {
     "originals": "originals",
@@ -41,7 +42,9 @@ def pictures(arms: tuple[Arm, ...]) -> list[tuple[Arm, Row | None, dict[str, str
 def image_of(row: Row, name: str, largest: int = LARGEST) -> bytes | None:
     """A picture of a run, if it is there and not too large."""
     path = row.run.path / "figures" / f"{name}.png"
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= largest else None
+    if leads_out(path, row.run.path) or not path.is_file() or path.stat().st_size > largest:
+        return None
+    return path.read_bytes()
 
 
 def address(image: bytes) -> str:

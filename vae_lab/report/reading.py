@@ -58,12 +58,9 @@ def study_folders(path: Path) -> list[Path]:
 
 def _planned(path: Path, plan: Mapping[str, Any], known: Known) -> Study:
     cells, facts = plan.get("cells"), plan.get("study") or {}
-    if not isinstance(cells, list) or not isinstance(facts, dict):
+    if cells is None:
         raise store.Damaged(f"{path / store.PLAN} is damaged: it has no list of cells")
-    try:
-        rows = tuple(_planned_row(path, cell, known) for cell in cells)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise store.Damaged(f"{path / store.PLAN} is damaged: a cell lacks {error}") from error
+    rows = tuple(_planned_row(path, cell, known) for cell in cells)
     return Study(path, facts, rows, _command(plan.get("command")))
 
 
@@ -95,7 +92,7 @@ def _row(
         if (before.arm, before.cell, before.strength, before.over) == (arm, cell, strength, over):
             return before
         return Row(arm, cell, strength, over, run, before.status, before.error, before.result, stamp)
-    return Row(arm, cell, strength, over, run, *_outcome(run), stamp)
+    return Row(arm, cell, strength, over, run, *_outcome(run, planned=bool(arm)), stamp)
 
 
 def finished(study: Study) -> dict[str, Row]:
@@ -112,9 +109,9 @@ def _stamp(run: store.RunDirectory) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _outcome(run: store.RunDirectory) -> tuple[str, str, dict[str, Any]]:
+def _outcome(run: store.RunDirectory, planned: bool) -> tuple[str, str, dict[str, Any]]:
     """State, what a reader is told of it, and the content of a run's result."""
-    recorded, result, error, _ = run.recorded()
+    recorded, result, error, _ = run.recorded(planned)
     state = store.state_now(run.path, recorded)
     if state == "completed":
         return state, "", result
