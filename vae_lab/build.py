@@ -13,7 +13,7 @@ from vae_lab.data.dataset import Spec
 from vae_lab.errors import RequestError
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-from vae_lab.targets import Node, locate
+from vae_lab.targets import Node, locate, parts
 
 
 def build(node: Node, **context: Any) -> Any:
@@ -72,7 +72,7 @@ def build_objective(settings: Node, spec: Spec) -> Objective:
         "examples": spec.sizes["train"],
     }
     bound, beta, rate = (build(settings[key], **common) for key in ("bound", "beta", "rate"))
-    return Objective(bound, beta, rate, [build(node, **common) for node in settings["regularizer"].values()])
+    return Objective(bound, beta, rate, [build(node, **common) for node in parts(settings["regularizer"]).values()])
 
 
 def updates_of(settings: Node, spec: Spec) -> int:

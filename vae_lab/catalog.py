@@ -96,11 +96,12 @@ def _head(text: str) -> tuple[str, list[str]]:
 
 def _of_option(group: str, text: str) -> Iterator[Setting]:
     """The settings of an option of a group, in the order of its file."""
-    comments = _comments(text)
-    for prefix, node in _parts(parse_yaml(text) or {}):
+    comments, content = _comments(text), parse_yaml(text) or {}
+    for prefix, node in _parts(content):
         for name, value in node.items():
             if name not in ("_target_", "defaults") and name not in CONTEXT:
-                key = f"{prefix}{name}"
+                shared = value == f"${{{group}.{name}}}"  # its value is that of a key for all parts
+                key, value = (name, content[name]) if shared else (f"{prefix}{name}", value)
                 yield Setting(key, value, _allowed(group, node, name), comments.get(key, ""))
 
 

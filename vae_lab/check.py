@@ -67,7 +67,8 @@ def check_machine(settings: Node) -> None:
     for key, node in targets(settings):
         extra = getattr(locate(key, str(node["_target_"])), "extra", None)
         if extra and importlib.util.find_spec(extra) is None:
-            raise RequestError(f"{key}={option_name(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
+            group = key.partition(".")[0]
+            raise RequestError(f"{group}={option_name(key, node)} needs a package: pip install 'vae-lab[{extra}]'")
 
 
 # ---- what depends on the data, or on another run

@@ -4,6 +4,7 @@ import functools
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,18 @@ from vae_lab.request import Request, Say
 from vae_lab.scoring import explained, load_weights
 from vae_lab.store import HISTORY, LAST, LEDGER
 from vae_lab.subnormals import subnormals_as_zero
+from vae_lab.targets import parts
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.tracker import Tracker
 from vae_lab.training.trainer import own_device, processes_of
 from vae_lab.training.window import Diverged
 
 
-def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) -> dict[str, Any]:
+def fit(asked: Request, claim: Claim, trackers: Sequence[Tracker], progress: bool, say: Say) -> dict[str, Any]:
     """Trains from the start or from the last checkpoint; returns the timing."""
     path = asked.directory.path
     resume = resumable(path, say) or extended(asked, say)
@@ -41,11 +44,11 @@ def fit(asked: Request, claim: Claim, tracker: Any, progress: bool, say: Say) ->
     ledger.count_attempt()
     history = HistoryLogger(path / HISTORY, guard=claim.check)
     history.rewind(resume["vae_lab"]["history"] if resume else 0, say)
-    if tracker:
+    for tracker in trackers:
         tracker.begin(asked.directory.history())
     with together(asked, resume=bool(resume)) as processes:
         module = prepared(asked, bool(resume), ledger, processes)
-        trainer = make_trainer(asked, [history, *([tracker] if tracker else [])], progress)
+        trainer = make_trainer(asked, [history, *trackers], progress)
         started = time.perf_counter()
         try:
             lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
@@ -136,7 +139,7 @@ def built(asked: Request) -> Request:
 def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int = 0) -> pl.Trainer:
     """The trainer of a run, or of one of the processes that share it, of which the first alone saves checkpoints."""
     directory = str(asked.directory.path / "checkpoints")
-    callbacks = [build(node, directory=directory) for node in asked.settings["callbacks"].values()]
+    callbacks = [build(node, directory=directory) for node in parts(asked.settings["callbacks"]).values()]
     callbacks = [callback for callback in callbacks if rank == 0 or not isinstance(callback, Checkpoint)]
     callbacks += asked.callbacks
     node = dict(asked.settings["trainer"])

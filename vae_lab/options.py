@@ -89,7 +89,7 @@ def top_level_keys() -> list[str]:
 
 
 PRESETS = ("mitigation", "experiment", "arm")  # groups that set other groups, and leave no node of their own
-LISTS = ("regularizer", "callbacks")  # groups that name any number of parts
+LISTS = ("regularizer", "callbacks", "logger")  # groups that name any number of parts
 
 
 def components() -> list[str]:

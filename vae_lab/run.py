@@ -20,8 +20,21 @@ from vae_lab.identity import evaluation_hash
 from vae_lab.joblog import logged
 from vae_lab.request import Request, Say, print_line, request
 from vae_lab.scoring import evaluated, record
-from vae_lab.store import CONFIG, HISTORY, LAST, LEDGER, LOG, PRUNED, RESULT, USES, Damaged, to_json, write_atomically
-from vae_lab.tracking import tracked
+from vae_lab.store import (
+    CONFIG,
+    HISTORY,
+    LAST,
+    LEDGER,
+    LOG,
+    PRUNED,
+    RESULT,
+    TRACKED,
+    USES,
+    Damaged,
+    to_json,
+    write_atomically,
+)
+from vae_lab.tracking import replay, report, tracked, untracked
 
 T = TypeVar("T")
 
@@ -45,6 +58,9 @@ def execute(asked: Request, progress: bool = True, say: Say = print_line, wait: 
     def work(held: Claim) -> dict[str, Any]:
         done = _finished(asked, say)
         if done is not None and done["evaluation"].get("hash") == evaluation_hash(asked.evaluation.identity()):
+            if lines := untracked(asked, done):
+                with writable(asked.directory.path / LOG, logged(asked.directory.path)):
+                    replay(asked, done, lines, say)
             return done
         torch.set_num_threads(asked.settings["threads"])
         with writable(asked.directory.path / LOG, logged(asked.directory.path)):
@@ -75,8 +91,10 @@ def claimed(asked: Request, wait: bool = True) -> Iterator[Claim]:
 
 
 def is_done(asked: Request) -> bool:
-    """Whether a run has ended and was evaluated as asked, so that asking for it would do nothing."""
-    return not asked.settings["rerun"] and is_evaluated(asked)
+    """Whether a run has ended, was evaluated as asked and is in the trackers, so that asking for it would do nothing."""
+    if asked.settings["rerun"] or not is_evaluated(asked):
+        return False
+    return not untracked(asked, asked.directory.result() or {})
 
 
 def is_evaluated(asked: Request) -> bool:
@@ -105,7 +123,7 @@ def forget(asked: Request, wait: bool = True) -> None:
     """Takes away all that a run has left, so that it begins anew. Errors: as `execute`."""
     with claimed(asked, wait):
         path = asked.directory.path
-        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER, PRUNED):
+        for name in (RESULT, CONFIG, HISTORY, LOG, LEDGER, PRUNED, TRACKED):
             (path / name).unlink(missing_ok=True)
         for folder in ("checkpoints", "figures", USES, ".hydra", "wandb", "tensorboard"):
             shutil.rmtree(path / folder, ignore_errors=True)
@@ -147,11 +165,10 @@ def _run(asked: Request, claim: Claim, done: dict[str, Any] | None, progress: bo
 def _fitted(asked: Request, claim: Claim, progress: bool, say: Say) -> dict[str, Any]:
     """Trains, evaluates and writes the result."""
     _write_config(asked)
-    with tracked(asked, say) as tracker:
-        result = evaluated(asked, fit(asked, claim, tracker, progress, say), say)
+    with tracked(asked, say) as trackers:
+        result = evaluated(asked, fit(asked, claim, [*trackers.values()], progress, say), say)
         keep(result, asked.directory.path, claim)  # before a tracker's last words, which may wait for a network
-        if tracker:
-            tracker.report(result, asked.directory.path)
+        report(asked, trackers, result)
     return result
 
 

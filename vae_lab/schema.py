@@ -18,9 +18,18 @@ from vae_lab.choices import no_such_key, setter, unknown_key
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.forms import Arguments, Form, form_of, imported
 from vae_lab.metrics import reported
-from vae_lab.options import LISTS, components, groups, named_targets, option_name, options_with, top_level_keys
+from vae_lab.options import (
+    LISTS,
+    components,
+    groups,
+    named_targets,
+    option_content,
+    option_name,
+    options_with,
+    top_level_keys,
+)
 from vae_lab.settings import Count, Filled
-from vae_lab.targets import CONTEXT, Node, targets
+from vae_lab.targets import CONTEXT, Node, parts, targets
 
 Read = Callable[[str, str], Form]
 
@@ -41,6 +50,10 @@ def check_schema(
     _check_top_level(settings, named)
     check_targets(settings, named)
     words, done = given(settings.get("overrides", [])), set() if checked is None else checked
+    for key in LISTS:
+        for name, nodes in _shared_by(key, settings[key], named).items():
+            for node in nodes:  # under the name that was typed, before that of each part
+                check_arguments(key, {"_target_": node["_target_"], name: settings[key].get(name)}, read=read)
     for key, node in targets(settings):
         content = json.dumps([key, node], default=str)
         if content not in done:
@@ -76,12 +89,23 @@ def _check_top_level(settings: Node, named: tuple[str, ...]) -> None:
         if not isinstance(node, Mapping) or ("_target_" not in node and key not in LISTS):
             raise RequestError(f"{key}: choose one of {listed(groups().get(key, []))}")
     for key in LISTS:
+        known = {} if "_target_" in settings[key] else {**parts(settings[key]), **_shared_by(key, settings[key], named)}
         for name, item in settings[key].items():
-            if not isinstance(item, Mapping) or "_target_" not in item:
+            if name not in known and "_target_" not in settings[key]:
                 others = options_with(key, name)
                 hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
                 raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")
     check_top_level(settings)
+
+
+def _shared_by(group: str, node: Node, named: tuple[str, ...]) -> dict[str, list[Node]]:
+    """The settings that several parts of a list take from one place, such as `logger.tags`, and the parts that take each."""
+    shared: dict[str, list[Node]] = {}
+    for name, part in parts(node).items():
+        for key, value in option_content(group, name, named).items() if name else ():
+            if not isinstance(value, Mapping) and key != "defaults":
+                shared.setdefault(key, []).append(part)
+    return shared
 
 
 def check_top_level(settings: Mapping[str, Any]) -> None:

@@ -23,6 +23,8 @@ from vae_lab.shapes import mistake
 RESULT, CONFIG, HISTORY, LOG = "result.json", "config.yaml", "metrics.csv", "run.log"
 PLAN, SEARCH = "plan.json", "search.json"
 LEDGER = ".ledger"
+TRACKED = ".tracked"
+"""The trackers that hold a finished run, with their settings, one a line."""
 PRUNED = ".pruned"
 """Says when and why a search cut a run; it is there until the run goes on."""
 USES = "uses"

@@ -95,7 +95,7 @@ def _check_setting(file: Path, place: str, key: str, value: Any) -> None:
         path = Path(str(value))
         if path.is_absolute() or ".." in path.parts or "$" in str(value):
             raise RequestError(f"{file}: {place}{key}: {value!r} given; must be a folder below the working directory")
-    elif key == "logger.tracking_uri":
+    elif re.fullmatch(r"logger\.(\w+\.)?tracking_uri", key):
         raise RequestError(f"{file}: {place}{key}: a study does not say where figures are sent{_ANYWHERE}")
 
 

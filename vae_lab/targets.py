@@ -46,3 +46,10 @@ def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{key}", value
         if isinstance(value, (Mapping, list, tuple)):
             yield from targets(value, f"{prefix}{key}.")
+
+
+def parts(node: Node) -> dict[str, Node]:
+    """The parts of a group that takes several, by name; one that is no list is a part alone."""
+    if "_target_" in node:
+        return {"": node}
+    return {str(name): item for name, item in node.items() if isinstance(item, Mapping) and "_target_" in item}

@@ -67,6 +67,7 @@ HOLES = {
     "runs anywhere": (BODY, f"{BODY}runs_dir: /tmp\n"),
     "runs above": (BODY, f"{BODY}runs_dir: a/../../b\n"),
     "runs by a detour": (BODY, f"{BODY}runs_dir: '${{dataset.root}}'\n"),
+    "a server for one tracker": ("mitigation: none", "logger: mlflow, logger.mlflow.tracking_uri: 'http://192.0.2.1'"),
     "a server": ("mitigation: none", "logger: mlflow, logger.tracking_uri: 'http://192.0.2.1'"),
 }  # fmt: skip
 TEN = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]

@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,9 +21,19 @@ FILES = [
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 
 
+def node_of(file: Path) -> dict[str, Any]:
+    """The part that an option's file makes; of a group that takes several it has the option's name."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content if "_target_" in content else content[file.stem]
+
+
+def target_of(file: Path) -> Any:
+    return locate(file.stem, str(node_of(file)["_target_"]))
+
+
 def settings_of(file: Path) -> list[inspect.Parameter]:
     """What the class asks for, but for what the lab knows."""
-    target = locate(file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"])
+    target = target_of(file)
     variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     parameters = inspect.signature(target).parameters.values()
     return [p for p in parameters if p.name not in CONTEXT and p.kind not in variadic]
@@ -30,7 +41,7 @@ def settings_of(file: Path) -> list[inspect.Parameter]:
 
 @each_file
 def test_the_yaml_lists_every_setting_of_its_class_and_no_other(file: Path) -> None:
-    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    node = node_of(file)
     assert {key for key in node if not key.startswith("_")} == {parameter.name for parameter in settings_of(file)}
 
 
@@ -40,5 +51,5 @@ def test_every_setting_has_a_type_a_default_and_words(file: Path) -> None:
         assert parameter.annotation is not parameter.empty, f"{parameter.name} has no type: it cannot be checked"
         assert parameter.default is not parameter.empty, f"{parameter.name} has no default"
     content = file.read_text(encoding="utf-8")
-    assert inspect.getdoc(locate(file.stem, yaml.safe_load(content)["_target_"])), "the class has no docstring"
+    assert inspect.getdoc(target_of(file)), "the class has no docstring"
     assert content.startswith("#"), "the YAML does not begin by saying what it is"

@@ -417,3 +417,102 @@ def test_a_missing_package_is_refused_before_anything_is_trained(
     text = f"vae-lab: logger={tracker} needs a package: pip install 'vae-lab[{tracker}]'\n"
     assert capfd.readouterr().err == text
     assert not Path("runs").exists()
+
+
+# ---- several trackers, tags, and runs that are done
+
+
+def test_several_trackers_have_the_whole_run_each(tmp_path: Path) -> None:
+    words = ("trainer.max_steps=20", "logger.tags=[mine,'fold=3']", "logger.wandb.log_model=true")
+    plain, _ = run(tmp_path / "plain", "trainer.max_steps=20")
+    path, said = run(tmp_path, "logger=[wandb,tensorboard,mlflow]", *words)
+    assert path.name == plain.name
+    check_same(wandb_series(path), history(path))
+    assert set(tensorboard_series(path)) == set(with_test_figures(path, 20))
+    found = mlflow_runs(tmp_path)
+    check_same(mlflow_series(tmp_path, found[0].info.run_id), with_test_figures(path, 20))
+    assert (found[0].data.tags["fold"], found[0].data.tags["mine"]) == ("3", "")
+    (about,) = records(path, "run")
+    assert {"dataset=linear_gaussian", "mine", "fold=3"} <= set(about["tags"])
+    assert len(records(path, "artifact")) == 1  # of W&B alone
+    assert said == [f"wandb sync {next(path.glob('wandb/offline-run-*')).absolute()}"]
+
+
+def mlflow_runs(root: Path) -> list[Any]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    return list(client.search_runs([client.get_experiment_by_name("solo").experiment_id]))
+
+
+def test_a_tracker_asked_for_later_gets_the_history_of_a_run_that_is_done_once(tmp_path: Path) -> None:
+    path, _ = run(tmp_path, "trainer.max_steps=20")
+    before = {file: file.read_bytes() for file in (path / "metrics.csv", path / "result.json")}
+    words = ("trainer.max_steps=20", "logger=[wandb,tensorboard,mlflow]")
+    _, said = run(tmp_path, *words)
+    assert [line for line in said if "trained before" in line] == [
+        f"{path.name} seed=0: was trained before; logger={name} has its history and its figures now"
+        for name in TRACKERS
+    ]
+    assert {file: file.read_bytes() for file in before} == before
+    check_same(wandb_series(path), history(path))
+    result = RunDirectory(path).result()
+    assert result is not None
+    final = summary(path)
+    assert {name: final[name] for name in result["metrics"]} == pytest.approx(result["metrics"])
+    assert exit_code(path) == 0
+    assert set(tensorboard_series(path)) == set(with_test_figures(path, 20))
+    (kept,) = mlflow_runs(tmp_path)
+    check_same(mlflow_series(tmp_path, kept.info.run_id), with_test_figures(path, 20))
+    assert run(tmp_path, *words)[1] == []  # they have it
+    assert len(list(path.glob("wandb/offline-run-*"))) == len(mlflow_runs(tmp_path)) == 1
+
+
+def test_a_grid_that_is_done_is_handed_to_a_tracker(in_tmp: Path, lab: Any) -> None:
+    words = ["train", "-m", *TINY, "seed=0,1"]
+    assert lab(*words).code == 0
+    said = lab(*words, "logger=tensorboard")
+    assert said.code == 0
+    assert said.out.count("logger=tensorboard has its history") == 2
+    for found in find_runs(in_tmp / "runs"):
+        assert set(tensorboard_series(found.path)) >= set(history(found.path))
+    assert "nothing left to do" in lab(*words, "logger=tensorboard").out
+
+
+def test_a_tracker_that_failed_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    words = ("logger=[mlflow,tensorboard]",)
+    (tmp_path / "mlflow.db").mkdir()  # no store can be there
+    path, (line,) = run(tmp_path, *words)
+    assert line.startswith("warning: logger=mlflow failed (")
+    assert set(tensorboard_series(path)) == set(with_test_figures(path, 12))
+    (tmp_path / "mlflow.db").rmdir()
+    assert FileLock(tmp_path / ".mlflow.lock").acquire()
+    _, (line,) = run(tmp_path, *words)
+    assert line.endswith("was trained before; logger=mlflow has its history and its figures now")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("logger=[wandb,wandb]", "logger=[wandb,wandb]: wandb is there twice"),
+        ("logger=[]", "logger=[]: choose one of csv, mlflow, tensorboard, wandb"),
+        ("logger=[wandb,tensorbord]", "logger=tensorbord: no such option; allowed: csv, mlflow, tensorboard, wandb"),
+        ("logger=wandb logger.tags=mine", "logger.tags: 'mine' given; must be "),
+        ("logger=[wandb,mlflow] logger.wandb.mode=x", "logger.wandb.mode: 'x' given; must be one of "),
+        (
+            "logger=tensorboard logger.tags=[a]",
+            "logger.tags: logger=tensorboard has no such key; it belongs to logger=",
+        ),
+        (
+            "logger=tensorboard +logger.tags=[a]",
+            "logger.tags: ['a'] given; must have a _target_; it belongs to logger=",
+        ),
+    ],
+)
+def test_wrong_lists_and_tags_are_one_line(words: str, text: str, in_tmp: Path, lab: Any) -> None:
+    said = lab("train", *TINY, *words.split())
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert said.err.startswith(f"vae-lab: {text}"), said.err
+    assert not Path("runs").exists()

@@ -4,9 +4,13 @@ Lightning's), or None."""
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len
 
 from vae_lab.training.tracker import Backend, LastStep, LoggerBackend
+
+Tag = Annotated[str, Len(1, 64)]  # as W&B has it
 
 
 def csv() -> None:
@@ -38,12 +42,13 @@ def wandb(
     project: str = "vae_lab",
     entity: str | None = None,
     group: str | None = None,
+    tags: list[Tag] = [],
     log_model: bool = False,
 ) -> Backend:
     """A W&B run for each job. Needs the extra `wandb`.
 
     Arguments:
-        group: null for the study's name; log_model: keeps the last checkpoint as an artifact of the run.
+        group: null for the study's name; tags: the person's own, beside those of the run; log_model: keeps the last checkpoint as an artifact of the run.
     """
     if mode != "online":  # else a look-up of its error tracker's host
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -56,7 +61,7 @@ def wandb(
         "entity": entity,
         "group": group or study_name,
         "job_type": "train",
-        "tags": run_tags,
+        "tags": [*run_tags, *tags],
         "config": run_config,
         "mode": mode,
     }
@@ -70,19 +75,21 @@ def mlflow(
     run_config: dict[str, Any],
     run_tags: list[str],
     tracking_uri: str | None = None,
+    tags: list[Tag] = [],
     log_model: bool = False,
 ) -> Backend:
     """An MLflow run in the experiment named by the study. Needs the extra `mlflow`.
 
     Arguments:
         tracking_uri: of a store or server, without a password; null for that of `MLFLOW_TRACKING_URI`, or the file
-            `mlflow.db` beside the studies; log_model: keeps the last checkpoint as an artifact of the run.
+            `mlflow.db` beside the studies; tags: the person's own, beside those of the run; log_model: keeps the last checkpoint as an artifact of the run.
     """
     from vae_lab.training.mlflow_run import MLflowRun
 
-    return MLflowRun(run_dir.absolute(), run_name, study_name, run_config, run_tags, tracking_uri, log_model)
+    return MLflowRun(run_dir.absolute(), run_name, study_name, run_config, [*run_tags, *tags], tracking_uri, log_model)
 
 
+csv.neutral = True  # type: ignore[attr-defined]  # nothing is to be made for it
 tensorboard.extra = "tensorboard"  # type: ignore[attr-defined]  # what must be installed for it
 wandb.extra = "wandb"  # type: ignore[attr-defined]
 mlflow.extra = "mlflow"  # type: ignore[attr-defined]

@@ -86,6 +86,7 @@ class Tracker(Logger):
         self._begun = self._broken = False
 
     name = property(lambda self: self._chosen)
+    broken = property(lambda self: self._broken)
     version = property(lambda self: "")
 
     def begin(self, history: Iterable[Row]) -> None:
