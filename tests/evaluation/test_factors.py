@@ -159,6 +159,27 @@ def test_a_rotation_by_45_degrees_is_what_theory_says() -> None:
         assert found[name] == pytest.approx(2 / 3, abs=share_error(0.5, TEST * 2 // 3))
 
 
+@pytest.mark.parametrize("spread", [0.3, 0.5, 1.0])
+def test_noise_of_a_code_is_no_lack_of_disentanglement(spread: float) -> None:
+    """Code j is factor j and noise: it says something of that factor alone, and no other code does. Another scale of a code and
+    codes of noise beside it are nothing to that."""
+    codes = np.hstack([(GRID + spread * noise(3)) * [1.0, -5.0, 0.1], noise(3, seed=1)])
+    found = dci(codes, GRID)
+    assert found.disentanglement > 0.97
+    assert found.completeness > 0.97
+    assert found.informativeness < 0.95
+
+
+def test_noise_of_entangled_codes_leaves_them_entangled() -> None:
+    """Turned by 45 degrees: that two codes share two factors is as it was without noise, and so is a general mixture's."""
+    half = (1 + 2 * (1 - math.log(2, 3))) / 3
+    found = dci(CODES @ ROTATION + 0.5 * noise(3), GRID)
+    assert found.disentanglement == pytest.approx(half, abs=0.06)
+    assert found.completeness == pytest.approx(half, abs=0.06)
+    even = np.array([[1, 1, 1], [1, -1, 1], [1, 0, -2]]) / np.sqrt([3, 2, 6])
+    assert dci(CODES @ even + 0.3 * noise(3), GRID).disentanglement < 0.35
+
+
 def test_a_code_that_is_there_twice_costs_completeness_and_gap_alone() -> None:
     found = scores(CODES[:, [0, 0, 1, 2]])
     assert found["mig"] == pytest.approx(2 / 3)

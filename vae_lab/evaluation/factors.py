@@ -3,14 +3,17 @@
 Codes are (n, k), floats; factors (n, f), whole numbers, each with two values or more among the n rows.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_lab.distributions import stream_seed
 
 BINS = 20
-TREES = 30
+TREES, SHUFFLES = 30, 5
+CLEAR = 2.0
+"""Standard errors below which an importance counts as none."""
 DEAD = 0.05
 """The standard deviation below which a code, whose prior has 1, is dead (disentanglement_lib)."""
 
@@ -99,26 +102,63 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> DCI:
     H to the base of its length. I is the share of held-out values that are predicted right, the mean over factors (they have
     an error in its place). Chance: D and C about 0, I the share of the most frequent value. One code alone is complete.
 
-    The predictors are random forests, as in the paper, of trees that choose among all codes at each split; a code's
-    importance is its share in the fall of the Gini impurity. disentanglement_lib boosts 100 trees for every value of every
-    factor, which takes ten times as long; on 1,200 planted examples its D and C came out 0.03 to 0.07 higher. Among all codes,
-    since a tree that may see some only must split on codes that say nothing: perfect codes would fall short of 1. A leaf has
-    1/200 of the examples or more, so that little of the importance is of noise that was learnt by heart.
+    The predictors are random forests, as in the paper, of trees that choose among all codes at each split. A code's importance
+    is by permutation (Breiman 2001, section 10): how much less probability the forest gives to the true value of a
+    held-out row once the code is that of another row, the mean over `SHUFFLES` orders; a factor's importances sum to 1. A code
+    that has nothing to do with a factor has 0 on average however noisy the others are, which is not so of the fall of
+    the impurity (that of trees grown on noise: codes that are factors and noise of sd 1, disentangled by construction, would
+    score 0.25). What is below `CLEAR` standard errors counts as 0, and so do all importances for a factor whose held-out
+    values are not predicted clearly better than by their most frequent one.
+
+    *Bias*: dependences too weak for the held-out rows to show are counted as none, so that D and C of few rows are too high;
+    and codes that say the same stand in for one another, so that what only they say together counts less.
 
     Two thirds of the rows train, the rest are held out.
     """
     from sklearn.ensemble import RandomForestClassifier
 
     train, test = _parts(len(codes), seed, "dci")
-    forests = [
-        RandomForestClassifier(
-            TREES, max_features=None, min_samples_leaf=max(1, len(train) // 200), random_state=stream_seed(seed, "dci forest", j) % 2**32
+    rng = np.random.default_rng(stream_seed(seed, "dci orders"))
+    right, importance = [], []
+    for j, factor in enumerate(factors.T):
+        forest = RandomForestClassifier(
+            TREES,
+            max_features=None,
+            min_samples_leaf=max(1, len(train) // 200),
+            random_state=stream_seed(seed, "dci forest", j) % 2**32,
         ).fit(codes[train], factor[train])
-        for j, factor in enumerate(factors.T)
-    ]  # fmt: skip
-    right = [forest.score(codes[test], factor[test]) for forest, factor in zip(forests, factors.T, strict=True)]
-    importance = np.stack([forest.feature_importances_ for forest in forests], 1)
-    return DCI(*disentangled_and_complete(importance), float(np.mean(right)), importance)
+        right.append(forest.score(codes[test], factor[test]))
+        is_told = _is_told(right[-1], factor[test])
+        importance.append(_importances(forest, codes[test], factor[test], rng) if is_told else np.zeros(codes.shape[1]))
+    matrix = np.stack(importance, 1)
+    return DCI(*disentangled_and_complete(matrix), float(np.mean(right)), matrix)
+
+
+def _is_told(right: float, values: np.ndarray) -> bool:
+    """Checks that the share of right predictions is clearly above that of the most frequent value."""
+    most = np.unique(values, return_counts=True)[1].max() / len(values)
+    return bool(right > most + 3 * math.sqrt(most * (1 - most) / len(values)))
+
+
+def _importances(forest: Any, codes: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The importance of each code for one factor, (k,), of sum 1; all 0 where none is clear."""
+    known = np.isin(values, forest.classes_)  # a value that no training row has is never predicted
+    codes, values = codes[known], np.searchsorted(forest.classes_, values[known])
+    n, before = len(codes), _chances(forest, codes, values)
+    orders = np.concatenate([rng.permutation(n) for _ in range(SHUFFLES)])
+    falls = np.zeros(codes.shape[1])
+    for i, code in enumerate(codes.T):
+        shuffled = np.tile(codes, (SHUFFLES, 1))
+        shuffled[:, i] = code[orders]
+        fall = before - _chances(forest, shuffled, np.tile(values, SHUFFLES)).reshape(SHUFFLES, n).mean(0)
+        falls[i] = fall.mean() if fall.mean() > CLEAR * fall.std() / math.sqrt(n) else 0.0
+    return falls / (falls.sum() or 1.0)
+
+
+def _chances(forest: Any, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The probability that a forest gives to the true value of each row, (n,)."""
+    chances: np.ndarray = forest.predict_proba(codes)[np.arange(len(codes)), values]
+    return chances
 
 
 def disentangled_and_complete(importance: np.ndarray) -> tuple[float, float]:
