@@ -224,6 +224,70 @@ def test_every_mode_of_8_bits_is_read(saved: Any) -> None:
     assert set(np.unique(bits)) <= {0, 255}
 
 
+DEEP = RNG.integers(0, 65536, (12, 6, 5), np.uint16)
+
+
+def in_folder(folder: Path, x: Any) -> Images:
+    folder.mkdir()
+    for i, one in enumerate(x):
+        Image.fromarray(one).save(folder / f"{i:02}.png")
+    return Images(str(folder), val_fraction=0.25, test_fraction=0.25)
+
+
+def test_16_bits_are_kept(tmp_path: Path) -> None:
+    """65535 is 1, no two levels are one, and files of 8 bits beside them are what they are alone."""
+    eight = RNG.integers(0, 256, (3, 6, 5), np.uint8)
+    data = in_folder(tmp_path / "mixed", [*DEEP[:9], *eight])
+    expected = np.concatenate([DEEP[:9] / 65535, eight / 255])
+    assert (data.spec().kind, data.cautions()) == ("unit", [])
+    for split in ("train", "val", "test"):
+        (batch,) = data.batches(split, 6)
+        assert batch.x.dtype == torch.float32
+        assert batch.x[:, 0].numpy() == pytest.approx(expected[data._parts[split].numpy()], abs=1e-7)
+    assert data.examples(tmp_path / "mixed")[:, 0].numpy() == pytest.approx(expected, abs=1e-7)
+    assert len(np.unique(np.rint(data.examples(tmp_path / "mixed")[:9].numpy() * 65535))) == len(np.unique(DEEP[:9]))
+
+
+def test_16_bits_are_rounded_for_a_model_of_8(tmp_path: Path) -> None:
+    eight = RNG.integers(0, 256, (12, 6, 5), np.uint8)
+    model, deep = in_folder(tmp_path / "eight", eight), in_folder(tmp_path / "deep", DEEP)
+    seen = model.examples(deep.path)[:, 0].numpy()
+    assert seen == pytest.approx(np.rint(DEEP / 257) / 255, abs=1e-7)
+    in_folder(tmp_path / "same", eight.astype(np.uint16) * 257)
+    assert torch.equal(model.examples(tmp_path / "same"), model.examples(model.path))
+
+
+@pytest.mark.parametrize("how", ["static", "threshold"])
+def test_16_bits_are_binarised_by_their_level(how: Any, tmp_path: Path) -> None:
+    data = in_folder(tmp_path / "deep", np.repeat(DEEP[:, :1, :1] // 40000 * 65535 // 1, 40, 1).astype(np.uint16))
+    data.binarization = how
+    x = next(iter(data.batches("train", 6))).x
+    assert torch.equal(
+        x[:, 0].bool(), torch.from_numpy(DEEP[data._parts["train"].numpy(), :1, :1] >= 40000).expand(-1, 40, 1)
+    )
+
+
+def test_16_bits_are_resized_within_their_range(tmp_path: Path) -> None:
+    in_folder(tmp_path / "deep", (np.indices((12, 64, 64)).sum(0) // 8 % 2 * 65535).astype(np.uint16))
+    data = Images(str(tmp_path / "deep"), size=24)
+    x = data.load("train").x
+    assert x.shape[1:] == (1, 24, 24)
+    assert (float(x.min()), float(x.max())) == (0, 1)
+    assert float(x.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_8_of_16_bits_in_colour_are_told(tmp_path: Path) -> None:
+    data = in_folder(tmp_path / "mixed", [*DEEP[:3], *(pixels(6, 5, 3) for _ in range(6))])
+    assert data.cautions() == ["of the 16 bits of 3 pictures 8 are read: all must be grey for more"]
+    seen = data.examples(tmp_path / "mixed")
+    assert seen[0].numpy() == pytest.approx(np.repeat(np.rint(DEEP[:1] / 257) / 255, 3, 0), abs=1e-7)
+
+
+def test_a_mask_of_0_and_1_is_said_to_be_dark(tmp_path: Path) -> None:
+    (line,) = in_folder(tmp_path / "masks", RNG.integers(0, 2, (12, 6, 5), np.uint8)).cautions()
+    assert line.endswith("bring the levels to the whole of 0 to 255, or of 0 to 65535 of 16 bits (a mask to 0 and 255)")
+
+
 def test_what_is_transparent_is_on_white(saved: Any) -> None:
     x = np.dstack([pixels(4, 4, 3), np.full((4, 4), 255, np.uint8)])
     x[:2, :, 3] = 0
@@ -271,13 +335,11 @@ def test_other_pictures_that_do_not_fit(folder: Folder, saved: Any) -> None:
 
 
 def test_a_bad_folder_costs_one_clear_line(folder: Folder, tmp_path: Path) -> None:
-    deep = Image.fromarray(RNG.integers(0, 60000, (6, 5)).astype(np.uint16))
     path = folder(numbered(9))
     for line, spoil in [
         (r"pictures/bad.png is no picture, whatever its name: repair or remove it", lambda f: f.write_bytes(b"nonsense")),
         (r"pictures/bad.png is no picture, whatever", lambda f: f.write_bytes(b"")),
         (r"pictures/bad.png is no whole picture \(.+\): repair or remove it", lambda f: f.write_bytes((path / "00.png").read_bytes()[:50])),
-        (r"pictures/bad.png has more than 8 bits a pixel \(I;16\): save it with 8, or all of them as an array", deep.save),
         (r"pictures/bad.png is 6x4 pixels \(height x width\), not 6x5: 00.png is; set dataset.size= to bring all of them to one", Image.fromarray(pixels(6, 4)).save),
     ]:  # fmt: skip
         spoil(path / "bad.png")

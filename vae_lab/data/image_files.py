@@ -1,4 +1,4 @@
-"""PNG and JPEG files: found in a folder, and read as 8-bit pixels of one size."""
+"""PNG and JPEG files: found in a folder, and read as pixels of one size, of 8 or 16 bits."""
 
 import hashlib
 import logging
@@ -19,6 +19,7 @@ Fit = Literal["crop", "stretch"]
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "F")  # and I;16 ...: more than 8 bits a pixel
+_TOP = 65535  # the level of 16 bits that means 1
 _SAID_EVERY = 10.0  # seconds
 _log = logging.getLogger(__name__)
 
@@ -68,26 +69,49 @@ def is_grey(file: Path) -> bool:
         return image.mode in _GREY or image.mode.startswith(_DEEP)
 
 
-def read_picture(file: Path, size: tuple[int, int] | None, fit: Fit, grey: bool) -> np.ndarray:
-    """Pixels (channels, height, width), uint8, the right way up (EXIF), on white where it is transparent.
+def depth(file: Path) -> Literal["8", "16", "8 of 16"]:
+    """The bits a channel that are read of a picture, by its header: of a grey one all, of others 8."""
+    with _whole(file), Image.open(file) as image:
+        if image.mode.startswith(_DEEP):
+            return "16"
+        return "8 of 16" if any(";16" in str(tile.args) for tile in image.tile) else "8"
+
+
+def read_picture(file: Path, size: tuple[int, int] | None, fit: Fit, grey: bool, deep: bool = False) -> np.ndarray:
+    """Pixels (channels, height, width), the right way up (EXIF), on white where it is transparent: uint8, to which 16 bits
+    are rounded; if `deep` float32 in [0, 1], which holds both.
 
     Arguments:
         size: height and width that it is brought to, or None: as it is.
         fit: `crop`: resized until it covers the size, and what is over is cut off on both sides; `stretch`: each side by itself.
 
-    Raises DataError for a file that is no whole picture, and for one of more than 8 bits a pixel.
+    Raises DataError for a file that is no whole picture, and for one of more than 16 bits a pixel.
     """
     with _whole(file), Image.open(file) as image:
         if image.mode.startswith(_DEEP):
-            raise DataError(
-                f"{file} has more than 8 bits a pixel ({image.mode}): save it with 8, or all of them as an array "
-                "(dataset=arrays)"
-            )
+            return _deep_picture(image, file, size, fit, grey, deep)
         if size is not None:
             image.draft(None, (2 * max(size),) * 2)  # a large JPEG is decoded at a fraction of its size
         upright = _opaque(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
         pixels = np.asarray(upright if size is None else _fitted(upright, size, fit))
-    return pixels[None] if grey else np.moveaxis(pixels, -1, 0)
+    pixels = pixels[None] if grey else np.moveaxis(pixels, -1, 0)
+    return pixels.astype(np.float32) / 255 if deep else pixels
+
+
+def _deep_picture(
+    image: Image.Image, file: Path, size: tuple[int, int] | None, fit: Fit, grey: bool, deep: bool
+) -> np.ndarray:
+    """The same of a grey picture of 16 bits. Pillow resizes such a one as floats, which may pass the ends."""
+    levels = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)
+    if image.mode == "F" or levels.max() > _TOP:
+        raise DataError(
+            f"{file} has more than 16 bits a pixel ({image.mode}): save it with 16 or 8, or all of them as an array "
+            "(dataset=arrays)"
+        )
+    if size is not None:
+        levels = np.asarray(_fitted(Image.fromarray(levels), size, fit)).clip(0, _TOP)
+    pixels = levels / np.float32(_TOP) if deep else np.rint(levels / (_TOP // 255)).astype(np.uint8)
+    return np.repeat(pixels[None], 1 if grey else 3, 0)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -103,12 +127,18 @@ def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def read_all(
-    files: Sequence[Path], size: tuple[int, int] | None, fit: Fit, grey: bool, shape: tuple[int, ...], advice: str
+    files: Sequence[Path],
+    size: tuple[int, int] | None,
+    fit: Fit,
+    grey: bool,
+    shape: tuple[int, ...],
+    advice: str,
+    deep: bool = False,
 ) -> np.ndarray:
-    """(n, *shape), uint8. Raises DataError as `read_picture`, and with `advice` for a picture of another shape."""
-    x = np.empty((len(files), *shape), np.uint8)
+    """(n, *shape), uint8, or float32 if `deep`. Raises DataError as `read_picture`, and with `advice` for a picture of another shape."""
+    x = np.empty((len(files), *shape), np.float32 if deep else np.uint8)
     for row, file in enumerate(_said(files)):
-        pixels = read_picture(file, size, fit, grey)
+        pixels = read_picture(file, size, fit, grey, deep)
         if pixels.shape != shape:
             wanted, found = (f"{height}x{width}" for _, height, width in (shape, pixels.shape))
             raise DataError(f"{file} is {found} pixels (height x width), not {wanted}: {advice}")

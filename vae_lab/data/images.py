@@ -7,13 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from annotated_types import Len
 from torch import Tensor
 
 from vae_lab.data.binarization import Binarization, fixed
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split, kind_after
-from vae_lab.data.image_files import Fit, Found, folder_hash, is_grey, pictures, place, read_all, read_picture
+from vae_lab.data.image_files import Fit, Found, depth, folder_hash, is_grey, pictures, place, read_all, read_picture
+from vae_lab.data.magnitude import some
 from vae_lab.data.split_folders import Layout, layout
 from vae_lab.data.splits import drawn, given, repeated
 from vae_lab.settings import Count, Fraction, NonNegativeInt
@@ -23,13 +25,12 @@ LARGEST = 256
 
 
 class Images(Dataset):
-    """PNG and JPEG files below a folder, (channels, height, width), 256 levels. Subfolders are the classes of what is in
-    them, in the order of their names; subfolders train, val and test, in any common spelling, are the splits (with the
-    classes in them, or in each class).
+    """PNG and JPEG files below a folder, (channels, height, width), 256 levels; 65,536 where some have 16 bits and all of
+    them are grey. Subfolders are the classes of what is in them, in the order of their names; subfolders train, val and test,
+    in any common spelling, are the splits (with the classes in them, or in each class).
 
     The right way up (EXIF), on white where they are transparent. Raises DataError for a folder without pictures, a file that
-    is no whole picture or has more than 8 bits a pixel, pictures of several sizes where `size` is null, and some with a class
-    beside some without.
+    is no whole picture, pictures of several sizes where `size` is null, and some with a class beside some without.
 
     Arguments:
         path: the folder.
@@ -79,11 +80,12 @@ class Images(Dataset):
         return content if plain else hashlib.sha256(f"{content} in splits".encode()).hexdigest()
 
     def read(self) -> dict[str, Split]:
-        x = _pixels(self.path.absolute(), self._found, self.size, self.fit, self._grey, self._shape)
+        x = _pixels(self.path.absolute(), self._found, self.size, self.fit, self._grey, self._shape, self._deep)
         numbers = {name: number for number, name in enumerate(self.label_names)}
         y = torch.tensor([numbers[label] for label in self._labels]) if numbers else None
         return {
-            split: Split(x[rows], None if y is None else y[rows], levels=255) for split, rows in self._parts.items()
+            split: Split(x[rows], None if y is None else y[rows], levels=1 if self._deep else 255)
+            for split, rows in self._parts.items()
         }
 
     @cached_property
@@ -94,7 +96,18 @@ class Images(Dataset):
         others = pictures(self.path)[1]
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         lines = [self._layout.line] if self._layout.line else []
+        cut = sum(bits != "8" for bits in _depths(self.path.absolute(), self._found))
+        lines += (
+            [f"of the 16 bits of {cut} pictures 8 are read: all must be grey for more"]
+            if cut and not self._deep
+            else []
+        )
         return super().cautions() + lines + ([f"left out what is neither .png nor .jpg: {shown}"] if others else [])
+
+    rescaling = "bring the levels to the whole of 0 to 255, or of 0 to 65535 of 16 bits (a mask to 0 and 255)"
+
+    def plain(self) -> np.ndarray:
+        return some(self.load("train").x.numpy()) / (1 if self._deep else 255)
 
     def examples(self, path: Path) -> Tensor:
         """Other pictures, (n, channels, height, width) float32, as the model sees them: a file, or all below a folder in the
@@ -104,9 +117,9 @@ class Images(Dataset):
         """
         files = [place(path, one.name) for one in pictures(path)[0]]
         advice = "the model takes this size alone; bring it to that, or train with dataset.size= set, which does so"
-        x = torch.from_numpy(read_all(files, self.size, self.fit, self._grey, self._shape, advice))
+        x = torch.from_numpy(read_all(files, self.size, self.fit, self._grey, self._shape, advice, self._deep))
         x = fixed(x, 255, self.binarization, self.binarization_seed, "new")
-        return x.float() if x.dtype == torch.bool else x.float().div_(255)
+        return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
     def identifiers(self, path: Path) -> dict[str, list[str]]:
         """The names of the files, below the folder."""
@@ -155,6 +168,11 @@ class Images(Dataset):
         return _all_grey(self.path.absolute(), self._found)
 
     @cached_property
+    def _deep(self) -> bool:
+        """Whether more than 8 bits of a pixel are kept: where some of them are grey ones of 16, and none is read in colour."""
+        return self._grey and "16" in _depths(self.path.absolute(), self._found)
+
+    @cached_property
     def _shape(self) -> tuple[int, ...]:
         first = self.path / self._found[0].name
         shape = read_picture(first, self.size, self.fit, self._grey).shape
@@ -168,15 +186,26 @@ class Images(Dataset):
 
 @functools.lru_cache(maxsize=2)  # a study asks once for each of its runs
 def _pixels(
-    path: Path, found: Sequence[Found], size: tuple[int, int] | None, fit: Fit, grey: bool, shape: tuple[int, ...]
+    path: Path,
+    found: Sequence[Found],
+    size: tuple[int, int] | None,
+    fit: Fit,
+    grey: bool,
+    shape: tuple[int, ...],
+    deep: bool,
 ) -> Tensor:
     advice = f"{found[0].name} is; set dataset.size= to bring all of them to one"
-    return torch.from_numpy(read_all([path / one.name for one in found], size, fit, grey, shape, advice))
+    return torch.from_numpy(read_all([path / one.name for one in found], size, fit, grey, shape, advice, deep))
 
 
 @functools.lru_cache(maxsize=4)
 def _all_grey(path: Path, found: Sequence[Found]) -> bool:
     return all(is_grey(path / one.name) for one in found)
+
+
+@functools.lru_cache(maxsize=4)
+def _depths(path: Path, found: Sequence[Found]) -> list[str]:
+    return [depth(path / one.name) for one in found]
 
 
 @functools.lru_cache(maxsize=4)
