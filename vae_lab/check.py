@@ -24,6 +24,7 @@ from vae_lab.targets import Node, locate, targets
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.trainer import device_of, processes_of
 from vae_lab.traits import conflicts
+from vae_lab.validations import check_watchers
 
 
 def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
@@ -35,6 +36,7 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
+    check_watchers(settings, spec)
     _check_processes(settings, spec)
     refused = conflicts(
         [(f"dataset={option_name('dataset', settings['dataset'])}", spec.traits), *component_traits(settings)]

@@ -4,7 +4,7 @@ import functools
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.build import build, build_model, build_objective, updates_of
 from vae_lab.claim import Claim
+from vae_lab.data.dataset import Spec
 from vae_lab.distributions import stream_seed
 from vae_lab.errors import RequestError, first_line
 from vae_lab.evaluation import ElboMeter
@@ -34,6 +35,7 @@ from vae_lab.training.processes import ALONE, Alone
 from vae_lab.training.tracker import Tracker
 from vae_lab.training.trainer import own_device, processes_of
 from vae_lab.training.window import Diverged
+from vae_lab.validations import too_late
 
 
 def fit(asked: Request, claim: Claim, trackers: Sequence[Tracker], progress: bool, say: Say) -> dict[str, Any]:
@@ -131,9 +133,23 @@ def built(asked: Request) -> Request:
     warmup = module.learning_rate.warmup
     late += [f"the learning rate has warmed up at update {warmup}, and the run ends at {updates}"] * (warmup > updates)
     late += [f"the last stage begins at update {stages}, and the run ends at {updates}"] * (stages >= updates)
+    spec = asked.dataset.spec()
+    late += too_late(asked.settings, spec, max(module.settled_at, warmup))
+    late += _ended_by(asked.settings, spec)
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     work = float(updates) * asked.settings["batch_size"] * module.objective.samples * parameters
     return replace(asked, cautions=(*asked.cautions, *late), parameters=parameters, work=work)
+
+
+def _ended_by(settings: Mapping[str, Any], spec: Spec) -> list[str]:
+    """A line where two limits are given: the one that ends the run."""
+    epochs, steps = settings["trainer"].get("max_epochs"), settings["trainer"].get("max_steps")
+    if epochs in (None, -1) or steps in (None, -1):
+        return []
+    end = updates_of(settings, spec)
+    words = f"trainer.max_epochs={epochs}", f"trainer.max_steps={steps}"
+    first, second = words if end < steps else words[::-1]
+    return [f"{first} ends the run, at update {end}, and {second} has no effect"]
 
 
 def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int = 0) -> pl.Trainer:

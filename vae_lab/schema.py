@@ -89,9 +89,9 @@ def _check_top_level(settings: Node, named: tuple[str, ...]) -> None:
         if not isinstance(node, Mapping) or ("_target_" not in node and key not in LISTS):
             raise RequestError(f"{key}: choose one of {listed(groups().get(key, []))}")
     for key in LISTS:
-        known = {} if "_target_" in settings[key] else {**parts(settings[key]), **_shared_by(key, settings[key], named)}
+        fitting = parts(settings[key]).keys() | _shared_by(key, settings[key], named).keys()
         for name, item in settings[key].items():
-            if name not in known and "_target_" not in settings[key]:
+            if name not in fitting and "_target_" not in settings[key]:
                 others = options_with(key, name)
                 hint = f"; it belongs to {key}={' or '.join(others)}" if others else ""
                 raise RequestError(f"{key}.{name}: {item!r} given; must have a _target_{hint}")

@@ -100,6 +100,11 @@ class SettledEarlyStopping(EarlyStopping):
     """Ends a run when `val/elbo` has not improved by `min_delta` nats for `patience` validations, counted from the
     moment the objective has settled."""
 
+    @staticmethod
+    def acts_after(patience: int = 10, **_: object) -> int:
+        """One validation that is the best, and as many as it is patient for."""
+        return patience + 1
+
     def __init__(self, patience: Count = 10, min_delta: NonNegative = 0.0) -> None:
         super().__init__("val/elbo", min_delta, patience, mode="max", check_on_train_epoch_end=False)
 

@@ -57,6 +57,14 @@ def plateau(
     return LearningRate(scheduler, updates(warmup, total_updates))
 
 
+def _acts_after(patience: int = 5, **_: object) -> int:
+    """One validation that is the best, as many as it is patient for, and the one that is too many."""
+    return patience + 2
+
+
+plateau.acts_after = _acts_after  # type: ignore[attr-defined]
+
+
 def learning_rate(made: LearningRate | Scheduler | None) -> LearningRate:
     """What a scheduler's function has made; one of another package's may give torch's scheduler alone."""
     return made if isinstance(made, LearningRate) else LearningRate(made)
