@@ -95,3 +95,12 @@ def test_a_study_of_standardised_tables_says_in_which_units_its_numbers_are(stud
     assert (
         "likelihood.sigma, the sd of noise, and errors and lengths in x are in standard deviations" in build(study).html
     )
+
+
+def test_a_picture_that_the_page_does_not_take_is_said_to_be_left_out(study: Path) -> None:
+    assert "too large for this page" not in build(study).html
+    file = next(study.glob("*/figures/reconstruct_means.png"))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600), np.uint8)).save(file)
+    page = build(study).html
+    assert page.count("too large for this page, or gone from the run's <code>figures/</code>") == 1
+    assert len(re.findall('alt="[^"]*: reconstruct means"', page)) == 1

@@ -53,9 +53,11 @@ def _panel(use: str, arms: Sequence[Arm], room: Room) -> Panel:
 
 
 def _pictures(use: str, arms: Sequence[Arm], room: Room) -> Iterator[tuple[Arm, Row, dict[str, str]]]:
+    """For each arm the pictures of its first run as data addresses, which are empty for those that the page does not take."""
     for arm in arms:
         row = next(row for row in arm.chosen.completed if use in row.used)
         names = [Path(str(file)).stem for file in row.used[use].get("files") or [] if str(file).endswith(".png")]
-        images = {name[len(use) + 1 :]: image for name in names if (image := image_of(row, name, LARGEST_CHART))}
-        if images and room.takes(images):
-            yield arm, row, {name: address(image) for name, image in images.items()}
+        images = {name: image for name in names if (image := image_of(row, name, LARGEST_CHART))}
+        taken = {name: address(image) for name, image in images.items()} if room.takes(images) else {}
+        if names:
+            yield arm, row, {name[len(use) + 1 :]: taken.get(name, "") for name in names}
