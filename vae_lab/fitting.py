@@ -24,6 +24,7 @@ from vae_lab.extension import extended
 from vae_lab.ranks import together
 from vae_lab.request import Request, Say
 from vae_lab.scoring import explained, load_weights
+from vae_lab.stages import Stages
 from vae_lab.store import HISTORY, LAST, LEDGER
 from vae_lab.subnormals import subnormals_as_zero
 from vae_lab.targets import parts
@@ -32,6 +33,7 @@ from vae_lab.training.history import HistoryLogger
 from vae_lab.training.ledger import Ledger
 from vae_lab.training.module import Training
 from vae_lab.training.processes import ALONE, Alone
+from vae_lab.training.progress import Progress
 from vae_lab.training.tracker import Tracker
 from vae_lab.training.trainer import own_device, processes_of
 from vae_lab.training.window import Diverged
@@ -50,10 +52,11 @@ def fit(asked: Request, claim: Claim, trackers: Sequence[Tracker], progress: boo
         tracker.begin(asked.directory.history())
     with together(asked, resume=bool(resume)) as processes:
         module = prepared(asked, bool(resume), ledger, processes)
-        trainer = make_trainer(asked, [history, *trackers], progress)
+        trainer = make_trainer(asked, [history, *trackers], _progress(asked, progress, say))
         started = time.perf_counter()
         try:
-            lightning_fit(trainer, module, asked, str(path / LAST) if resume else None)
+            with Stages(say, asked.label) as stage:
+                lightning_fit(trainer, module, asked, str(path / LAST) if resume else None, stage)
         except Diverged as error:
             raise explained(error, asked) from error
         finally:
@@ -77,11 +80,19 @@ def prepared(asked: Request, resume: bool, ledger: Ledger | None = None, process
 
 
 @subnormals_as_zero()
-def lightning_fit(trainer: pl.Trainer, module: Training, asked: Request, resume: str | None) -> None:
+def lightning_fit(
+    trainer: pl.Trainer, module: Training, asked: Request, resume: str | None, stage: Stages | None = None
+) -> None:
+    if stage is not None:
+        stage("loading the data")
     trainer.precision_plugin.convert_module(module)  # now: weights that are restored first would be rounded
     data = functools.partial(asked.dataset.batches, device=trainer.strategy.root_device)
     train = data("train", asked.settings["batch_size"], seed=asked.settings["seed"], shuffle=True)
     val = data("val", VALIDATION_BATCH)
+    if stage is not None and asked.settings["compile"]:
+        stage("compiling the step")
+    elif stage is not None:
+        stage.end()
     try:
         trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
     except SystemExit as stop:  # Lightning turns an interrupt into exit code 1
@@ -152,7 +163,14 @@ def _ended_by(settings: Mapping[str, Any], spec: Spec) -> list[str]:
     return [f"{first} ends the run, at update {end}, and {second} has no effect"]
 
 
-def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int = 0) -> pl.Trainer:
+def _progress(asked: Request, progress: bool, say: Say) -> Progress:
+    """How far a run is: a bar on a terminal; lines elsewhere, and of a run beside others."""
+    wanted = asked.settings["trainer"]["enable_progress_bar"]
+    bar = wanted and progress and sys.stderr.isatty()
+    return Progress(say if wanted else None, asked.label, bar, start=progress)
+
+
+def make_trainer(asked: Request, loggers: list[Any], progress: Progress | None = None, rank: int = 0) -> pl.Trainer:
     """The trainer of a run, or of one of the processes that share it, of which the first alone saves checkpoints."""
     directory = str(asked.directory.path / "checkpoints")
     callbacks = [build(node, directory=directory) for node in parts(asked.settings["callbacks"]).values()]
@@ -161,9 +179,8 @@ def make_trainer(asked: Request, loggers: list[Any], progress: bool, rank: int =
     node = dict(asked.settings["trainer"])
     if processes_of(node.get("devices", 1)) > 1:
         node["devices"] = own_device(node["accelerator"], node["devices"], rank)
-    node["enable_progress_bar"] = node["enable_progress_bar"] and progress and sys.stderr.isatty()
-    if node["enable_progress_bar"]:
-        callbacks.append(pl.callbacks.RichProgressBar())
+    node["enable_progress_bar"] = False  # Lightning's would be one for each epoch
+    callbacks += [progress] if progress else []
     return build({**node, "logger": loggers, "callbacks": callbacks, "default_root_dir": str(asked.directory.path)})
 
 

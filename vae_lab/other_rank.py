@@ -37,7 +37,7 @@ def main() -> None:
 def take_part(asked: Request, ranks: Ranks, resume: bool) -> None:
     """Takes the steps of a run beside its first process, and writes nothing."""
     module = prepared(asked, resume, processes=ranks)
-    trainer = make_trainer(asked, [], progress=False, rank=ranks.rank)
+    trainer = make_trainer(asked, [], rank=ranks.rank)
     lightning_fit(trainer, module, asked, str(asked.directory.path / LAST) if resume else None)
 
 

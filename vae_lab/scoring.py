@@ -1,6 +1,5 @@
 """The evaluation of one run, from its checkpoint, and the record of it."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from vae_lab.evaluation.panels import panels, write_panels
 from vae_lab.identity import evaluation_hash
 from vae_lab.models import VAE
 from vae_lab.request import Request, Say
+from vae_lab.stages import Stages
 from vae_lab.store import BEST, CONFIG, LAST
 from vae_lab.training.checkpoint_io import DamagedCheckpoint, read_checkpoint
 from vae_lab.training.held_out import objective_loss
@@ -27,25 +27,32 @@ from vae_lab.training.window import Diverged
 
 
 def evaluated(asked: Request, timing: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Evaluates a run from its checkpoint; says what takes long."""
+    with Stages(say, asked.label) as stage:
+        return _evaluated(asked, timing, say, stage)
+
+
+def _evaluated(asked: Request, timing: Mapping[str, Any], say: Say, stage: Stages) -> dict[str, Any]:
     path, settings, evaluation = asked.directory.path, asked.settings, asked.evaluation
     started = time.perf_counter()
     device = device_of(settings["trainer"]["accelerator"])
     model = build_model(settings, asked.dataset.spec())
     load_weights(model, path, evaluation.checkpoint, ended=timing["steps"])
     model.to(device).eval()
-    log = logging.getLogger(__name__)
-    metrics, details = evaluate(model, asked.dataset, evaluation, say=log.info)
+    metrics, details = evaluate(model, asked.dataset, evaluation, say=stage)
     objective, updates = build_objective(settings, asked.dataset.spec()), timing["steps"]
     of_objective = _part(_content(path, evaluation.checkpoint), "objective.")  # a controller's, or a discriminator
     objective.load_state_dict(of_objective)
     objective.to(device).eval()
     for split in ("val", "test"):
+        stage(f"evaluating the loss of {split}")
         batches = asked.dataset.batches(split, evaluation.batch_size, device=device)
         metrics[f"{split}/loss"] = objective_loss(model, objective, batches, updates)
         metrics[f"{split}/beta"] = float(rate_weight(model, objective, updates))
     if not math.isfinite(metrics["test/elbo"]):
         error = Diverged(f"test/elbo is {metrics['test/elbo']}: the model is of no use", "Try a smaller optimizer.lr")
         raise explained(error, asked)
+    stage("drawing pictures")
     asked.dataset.check_unchanged()
     if evaluation.figures and len(settings["spec"]["shape"]) == 3:
         with left_out(f"{asked.label}: pictures", say):

@@ -59,7 +59,7 @@ def timed(asked: Request, threads: Sequence[int]) -> dict[int, float]:
         trial = replace(asked, settings=settings, directory=RunDirectory(Path(folder)), callbacks=(turns,))
         try:
             with logged(Path(folder)):
-                lightning_fit(make_trainer(trial, [], progress=False), prepared(trial, resume=False), trial, None)
+                lightning_fit(make_trainer(trial, []), prepared(trial, resume=False), trial, None)
         except DataError as error:  # what a header does not show
             raise RequestError(str(error)) from error
         except RuntimeError as error:

@@ -91,7 +91,7 @@ def test_ls_of_nothing(lab: Lab, in_tmp: Path) -> None:
 def test_a_run_from_nothing_to_a_second_evaluation(lab: Lab, in_tmp: Path) -> None:
     said = lab("train", *TINY, "optimized_metric=test/elbo")
     assert (said.code, said.err) == (0, "")
-    figures, path = said.out.splitlines()
+    _, figures, path = said.out.splitlines()
     (name, first), run = *results(in_tmp).items(), Path(path)
     assert path == f"runs/solo/{name}"
     assert f"elbo {first['metrics']['test/elbo']:.2f}" in figures

@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn
 
-from vae_lab.cli.words import figures_of, only_shows
+from vae_lab.cli.words import figures_of, only_shows, say_aside
 
 
 def report(argv: list[str]) -> int:
@@ -10,6 +10,7 @@ def report(argv: list[str]) -> int:
 
     from vae_lab import report as reports
     from vae_lab.errors import RequestError
+    from vae_lab.stages import Stages
 
     asked = _report_request(argv)
     if not asked.paths:
@@ -24,8 +25,11 @@ def report(argv: list[str]) -> int:
         serve(folders, asked.host, asked.port)
         return 0
     for folder in folders:
-        made = reports.build(folder)
-        page, table = reports.write(folder, made)
+        with Stages(say_aside, "report") as stage:
+            stage(f"reading the runs of {folder}")
+            made = reports.build(folder)
+            stage(f"writing the page of {folder}")
+            page, table = reports.write(folder, made)
         reports.print_table(folder, made)
         print(f"{page}\n{table}")
     return 0

@@ -186,7 +186,7 @@ def job(cfg: Any) -> float | list[float] | None:
     from vae_lab import config
     from vae_lab.claim import Held
     from vae_lab.errors import Pruned, RequestError, RunFailed
-    from vae_lab.run import execute
+    from vae_lab.run import execute, is_done
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
@@ -196,7 +196,7 @@ def job(cfg: Any) -> float | list[float] | None:
         text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
         print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)
         return float("nan")
-    before = asked.directory.state()
+    before, done = asked.directory.state(), not multirun and is_done(asked)
     try:
         result = execute(asked, progress=not multirun, wait=expected is None)
     except Held:  # by another launch; the sweeper comes back to it
@@ -209,7 +209,8 @@ def job(cfg: Any) -> float | list[float] | None:
         if cfg.fail_fast or not multirun:
             raise SystemExit(1) from failure
         return float("nan")
-    _job_line(asked, figures_of(result), multirun, before == "completed")
+    there = "  (was there already: nothing is trained again; rerun=true does)" if done else ""
+    _job_line(asked, figures_of(result) + there, multirun, before == "completed")
     metrics, wanted = result["metrics"], cfg.optimized_metric
     values = [float("nan") if (value := metrics.get(name)) is None else float(value) for name in _listed(wanted)]
     return values[0] if isinstance(wanted, str) else values

@@ -4,11 +4,12 @@
 def use(name: str, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments
-    from vae_lab.cli.words import only_shows
+    from vae_lab.cli.words import only_shows, say_aside
     from vae_lab.errors import RequestError
     from vae_lab.forms import written
     from vae_lab.options import folders
     from vae_lab.settings import flatten
+    from vae_lab.stages import Stages
     from vae_lab.use_options import use_node
 
     form = f"vae-lab {name} RUN [option=value ...]"
@@ -24,7 +25,9 @@ def use(name: str, argv: list[str]) -> int:
 
     from vae_lab import uses  # Lightning takes seconds to import: what is mistyped is said before that
 
-    answer, paths = uses.use(name, runs[0], options, asked.config_dir)
+    with Stages(say_aside, name) as stage:
+        stage(f"at work on {runs[0]}")
+        answer, paths = uses.use(name, runs[0], options, asked.config_dir)
     for key, value in flatten(answer.numbers).items():
         print(f"{key:40} {'n/a' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
     print(*paths, sep="\n")

@@ -14,6 +14,11 @@ def say_error(error: Exception, code: int) -> int:
     return code
 
 
+def say_aside(line: str) -> None:
+    """Says what a command is at, on stderr: its answer is on stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def warn(requests: Iterable[Any]) -> None:
     """Says on stderr what the requests' parts say of them, each line once."""
     for line in dict.fromkeys(line for request in requests for line in request.cautions):

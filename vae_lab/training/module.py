@@ -25,7 +25,7 @@ from vae_lab.training.step import CompiledStep, Step, StepInputs, StepResult
 from vae_lab.training.weights import coefficients, counts_in_full, rate_weight
 from vae_lab.training.window import Window
 
-_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares", "_weight"})
+_PLAIN = frozenset({"_current_fx_name", "updates", "batches", "_bad", "_ends_update", "_shares", "_weight", "_loss"})
 
 
 class Meter(Protocol):
@@ -89,6 +89,7 @@ class Training(pl.LightningModule):
         self._seed, self._ledger, self._processes = seed, ledger, processes
         self._weight: float | Tensor = 1.0  # of the rate, in the last update
         self.total_updates = total_updates
+        self._loss: Tensor | None = None
         self._open: dict[str, Any] | None = None
         self._window = Window()
         self._generator: torch.Generator | None = None
@@ -132,6 +133,7 @@ class Training(pl.LightningModule):
         found = self._differentiate(batch, "posterior", self.batches, frozen)
         self.batches += 1
         self._window.note(*found)
+        self._loss = found.loss
         if counts_in_full(self.model, self.updates):  # a controller learns nothing of a stage that leaves it out
             self.objective.observe(found.distortion, found.rate)
         if self._ends_update:
@@ -295,6 +297,11 @@ class Training(pl.LightningModule):
     def settled(self) -> bool:
         """Whether objective and inference stay as they are from here on: models are selected only then."""
         return self.updates >= self.settled_at
+
+    @property
+    def last_loss(self) -> float:
+        """The loss of the last batch; on a GPU a look makes the host wait."""
+        return math.nan if self._loss is None else float(self._loss)
 
     @property
     def warm(self) -> bool:
