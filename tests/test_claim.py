@@ -143,3 +143,30 @@ def test_a_folder_that_is_not_there_or_cannot_be_written_to_is_nobodys(short: Pa
     assert not is_claimed(short)
     short.mkdir()
     assert not is_claimed(short)
+
+
+@pytest.mark.parametrize("fault", ["thread", "release"])
+def test_a_claim_without_memory_for_it_is_given_back(fault: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the thread that keeps it alive, or for giving it back: this process lives on, and holds nothing."""
+    run, release, calls = in_tmp / "run", claims.SoftFileLease.release, []
+
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def breaks_once(self: claims.SoftFileLease, force: bool = False) -> None:
+        calls.append(force)
+        if len(calls) == 1:
+            raise MemoryError
+        release(self, force=force)
+
+    with monkeypatch.context() as patch:
+        if fault == "thread":
+            patch.setattr("threading.Thread.start", breaks)
+            with pytest.raises(RuntimeError, match="can't start new thread"), claim(run):
+                pass
+        else:
+            patch.setattr(claims.SoftFileLease, "release", breaks_once)
+            with claim(run):
+                pass
+    assert not is_claimed(run)
+    assert not (run / claims.CLAIM).exists()

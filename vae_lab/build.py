@@ -13,7 +13,7 @@ from vae_lab.data.dataset import Spec
 from vae_lab.errors import RequestError
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-from vae_lab.targets import Node, locate, parts
+from vae_lab.targets import Node, locate, parts, raise_for_memory
 
 
 def build(node: Node, **context: Any) -> Any:
@@ -25,8 +25,12 @@ def build(node: Node, **context: Any) -> Any:
         part = instantiate(dict(node), _partial_=True, _convert_="all")
         return part(**given)  # by us: Hydra would build what the context holds too, such as a config for a tracker
     except Exception as error:  # Hydra wraps a constructor's own error, whose text is the clear one
+        raise_for_memory(error)
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         text = str(cause) if isinstance(cause, ValueError) else f"{node['_target_']}: {type(cause).__name__}: {cause}"
+        if "overflow" in text.lower():  # of a tensor's size
+            whole = [f"{key}={value}" for key, value in {**node, **given}.items() if isinstance(value, int | list)]
+            text = f"{node['_target_']}: its sizes are beyond the memory of any machine ({', '.join(whole)})"
         raise RequestError(" ".join(text.split())) from error
 
 

@@ -13,10 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from vae_lab.build import batches_of, build, build_model, build_objective
+from vae_lab.capacity import check_processes, check_room
 from vae_lab.combinations import component_traits
 from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.errors import RequestError
 from vae_lab.models import VAE
+from vae_lab.objectives import Objective
 from vae_lab.options import option_name
 from vae_lab.schema import check_schema
 from vae_lab.store import LAST
@@ -32,7 +34,20 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
 
     Errors: `RequestError` or `DataError`, one line.
     """
+    return _check_settings(settings, named)[0]
+
+
+def check_request(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
+    """The same, of what is to be trained on this machine. Errors: as `check_settings`."""
+    dataset, model, objective = _check_settings(settings, named)
+    check_machine(settings)
+    check_room(settings, dataset.spec(), model, objective.samples)
+    return dataset
+
+
+def _check_settings(settings: Node, named: tuple[str, ...]) -> tuple[Dataset, VAE, Objective]:
     check_schema(settings, named)
+    check_processes(settings)
     dataset = build(settings["dataset"])
     spec = dataset.spec()
     _check_validations(settings, spec)
@@ -45,11 +60,11 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
         raise RequestError(refused[0])
     with torch.device("meta"):  # shapes are checked and nothing is allocated
         model = build_model(settings, spec)
-        build_objective(settings, spec)
+        objective = build_objective(settings, spec)
     _check_parts(settings, model)
     if settings["init_from"]:
         _check_weights(Path(settings["init_from"]), model)
-    return dataset
+    return dataset, model, objective
 
 
 def check_machine(settings: Node) -> None:

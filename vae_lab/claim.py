@@ -50,16 +50,29 @@ def claim(run: Path, on_wait: str = "", wait: bool = True) -> Iterator[Claim]:
     run.mkdir(parents=True, exist_ok=True)
     lease = SoftFileLease(run / CLAIM, lease_duration=LEASE, poll_interval=0.2)
     try:
+        _acquire(lease, on_wait, wait)
+        yield Claim(lease)
+    finally:
+        _let_go(lease)
+
+
+def _acquire(lease: SoftFileLease, on_wait: str, wait: bool) -> None:
+    try:
         lease.acquire(timeout=0)
     except Timeout:
         if not wait:
-            raise Held(str(run)) from None
+            raise Held(str(Path(lease.lock_file).parent)) from None
         print(on_wait, flush=True)
         lease.acquire()
+
+
+def _let_go(lease: SoftFileLease) -> None:
+    """Gives a claim back, one too that was only half made: without memory for its thread, or for the work of giving it
+    back, at the second attempt. A process that lives on with it would keep everybody waiting."""
     try:
-        yield Claim(lease)
-    finally:
-        lease.release()
+        lease.release(force=True)
+    except (MemoryError, RuntimeError):
+        lease.release(force=True)
 
 
 def is_claimed(run: Path) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lab.build import MODEL, build_model, spec_of
+from vae_lab.capacity import check_workers
 from vae_lab.check import check_settings
 from vae_lab.claim import Claim
 from vae_lab.data.dataset import DataError, Dataset
@@ -161,6 +162,7 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
         for key, node in targets({name: settings[name] for name in (*MODEL, "dataset")}):
             check_arguments(key, node)
         spec_of(settings)
+        check_workers("threads", settings["threads"])
         missing = [key for key in (*MODEL, "evaluation") if "_target_" not in settings[key]]
     except RequestError:
         raise

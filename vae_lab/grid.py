@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from joblib.externals.loky import get_reusable_executor
 
 from vae_lab.claim import Held, is_claimed
+from vae_lab.errors import RequestError, typed_line
 from vae_lab.request import Request
 from vae_lab.run import forget, is_done
 from vae_lab.store import LAST, RESULT, found_at
@@ -105,8 +108,8 @@ def run_grid(launch: Launch) -> None:
     """Launches the tasks that were handed over until each has ended, here or in another process.
 
     A lost worker takes those beside it along (joblib gives up its whole pool): all that did not end is launched again,
-    and goes on from its last checkpoint, as long as anything comes forward. Errors: what a job raised; `BrokenExecutor` if
-    workers are lost time and again.
+    and goes on from its last checkpoint, as long as anything comes forward. Errors: `RequestError` of a job; what workers
+    were lost by, if that happens time and again.
     """
     todo, launched, fruitless = list(_tasks), 0, 0
     for task in todo:
@@ -129,15 +132,34 @@ def run_grid(launch: Launch) -> None:
         todo = [task for task in todo if stamp(task.path) == before[task.path]]
 
 
-def _launched(launch: Launch, tasks: list[Task], first: int) -> BrokenExecutor | None:
-    """One launch of several tasks; what is known of a worker that was lost. Errors: what a job raised."""
+def _launched(launch: Launch, tasks: list[Task], first: int) -> Exception | None:
+    """One launch of several tasks; what a worker was lost by, or ran into outside a run, where any did. Errors:
+    `RequestError` of a job, and what ends the launch."""
+    loss: Exception | None = None
     try:
-        for returned in launch([task.point() for task in tasks], first):
-            _ = returned.return_value  # raises what the job raised
-    except BrokenExecutor as loss:
+        for task, returned in zip(tasks, launch([task.point() for task in tasks], first), strict=True):
+            loss = _loss(task, returned) or loss
+    except BrokenExecutor as lost:
+        loss = lost
         print("a worker was lost (killed, or out of memory); going on without it", file=sys.stderr, flush=True)
-        return loss
-    return None
+    except MemoryError as lost:  # of the launcher's own part of a job, which ends the whole batch
+        loss = lost
+        print("a worker was out of memory outside a run; going on without it", file=sys.stderr, flush=True)
+    if loss is not None:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)  # with the claims that they could not give back
+    return loss
+
+
+def _loss(task: Task, returned: JobReturn) -> Exception | None:
+    """What a job raised, which stands in one line; None if nothing."""
+    error = returned._return_value  # the public name prints a heading of Hydra's before it raises
+    if returned.status != JobStatus.FAILED or not isinstance(error, Exception):
+        return None
+    if isinstance(error, RequestError):
+        raise error
+    text = "out of memory" if isinstance(error, MemoryError) else typed_line(error)
+    print(f"{task.request.label}: {text}, outside the run; it is tried again", file=sys.stderr, flush=True)
+    return error
 
 
 def _work(runs: dict[Path, int | None]) -> list[tuple[int | None, int | None]]:

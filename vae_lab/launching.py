@@ -7,6 +7,7 @@ from typing import Any
 
 import joblib
 
+from vae_lab.capacity import check_workers
 from vae_lab.config import launcher_settings
 from vae_lab.errors import RequestError
 from vae_lab.store import write_atomically
@@ -31,6 +32,7 @@ def _check_joblib(settings: Mapping[str, Any]) -> None:
     if settings["n_jobs"] == 0:
         allowed = "a whole number, at least 1, or below 0: -1 for all cores, -2 for all but one"
         raise RequestError(f"{_KEY}.n_jobs: 0 given; must be {allowed}")
+    check_workers(f"{_KEY}.n_jobs", settings["n_jobs"])
     try:
         joblib.Parallel(**{**settings, "backend": "loky", "batch_size": _number(settings["batch_size"])})
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from vae_lab.arguments import given
 from vae_lab.build import build
-from vae_lab.check import check_machine, check_settings
+from vae_lab.check import check_request
 from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
 from vae_lab.data.dataset import DataError, Dataset
@@ -58,8 +58,7 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     """Checks a config and finds its directory. Errors: `RequestError`, one line."""
     settings = settings_of(cfg)
     try:
-        dataset = check_settings(settings, named)
-        check_machine(settings)
+        dataset = check_request(settings, named)
         settings["spec"] = _known(dataset)
         told = [f"dataset={option_name('dataset', settings['dataset'])}: {line}" for line in dataset.cautions()]
     except DataError as error:

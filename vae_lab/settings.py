@@ -20,6 +20,9 @@ class Says:
 
 Count = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
+Draws = Annotated[int, Interval(ge=1, le=10_000_000)]  # of each example: ten million take days
+Generated = Annotated[int, Interval(ge=1, le=100_000_000)]  # examples, all of which are made at the start
+Layers = Annotated[int, Interval(ge=1, le=1000)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]

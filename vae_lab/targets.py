@@ -36,7 +36,16 @@ def locate(key: str, target: str) -> Callable[..., Any]:
     try:
         return get_object(target)
     except Exception as error:  # Hydra wraps whatever the import raised
+        raise_for_memory(error)
         raise RequestError(f"{key}._target_: {target} cannot be imported: {first_line(error)}") from error
+
+
+def raise_for_memory(error: BaseException | None) -> None:
+    """Raises the `MemoryError` that an error wraps, if it does: the request is not to blame for it."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            raise error
+        error = error.__cause__ or error.__context__
 
 
 def targets(settings: Node | Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Node]]:

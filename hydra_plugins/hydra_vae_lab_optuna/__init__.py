@@ -2,6 +2,7 @@
 this file, so that what it needs is imported when it is used."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,11 @@ class OptunaSweeper(Sweeper):
 
     def _launch(self, batch: list[list[str]], first: int) -> "Sequence[Outcome]":
         assert self.launcher is not None
-        return [_outcome(job) for job in self.launcher.launch(batch, initial_job_idx=first)]
+        try:
+            jobs = self.launcher.launch(batch, initial_job_idx=first)
+        except MemoryError as error:  # of the launcher's own part of a job
+            raise BrokenExecutor("a worker was out of memory") from error
+        return [_outcome(job) for job in jobs]
 
 
 @contextmanager
@@ -65,6 +70,8 @@ def _outcome(job: JobReturn) -> "Outcome":
     """What a job returned, or raised."""
     try:
         outcome: Outcome = job.return_value
+    except MemoryError:  # of a run it would be a failure, which has a result: this is a lost job
+        return BrokenExecutor("a worker was out of memory")
     except Exception as error:
         return error
     return outcome

@@ -84,6 +84,8 @@ def _dispatch(argv: list[str]) -> int:
         return say_error(error, 1)
     except BrokenPipeError:
         raise
+    except MemoryError:
+        return say_error(RunFailed("out of memory outside a run; the same command goes on from here"), 1)
     except OSError as error:
         told = refusal(error)
         return say_error(told, 2 if isinstance(told, RequestError) else 1)

@@ -169,11 +169,18 @@ def multirun(argv: list[str], tasks: list[Any], retry_failed: bool = False) -> b
             raise
         return False
     except Exception as error:
-        stopped = RunFailed(f"stopped: {type(error).__name__}: {' '.join(str(error).split())}")
+        stopped = RunFailed(f"stopped: {_reason(error)}")
         stopped.__cause__ = error  # whose traceback HYDRA_FULL_ERROR=1 shows
         say_error(stopped, 1)
         return False
     return True
+
+
+def _reason(error: Exception) -> str:
+    """Why a multirun was stopped, in one line."""
+    if isinstance(error, MemoryError):
+        return "out of memory outside the runs; fewer side by side need less (hydra.launcher.n_jobs=1)"
+    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
 def job(cfg: Any) -> float | list[float] | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_lab.data.dataset import DataError, Dataset, Spec, Split
 from vae_lab.distributions.streams import stream
-from vae_lab.settings import Count, Positive
+from vae_lab.settings import Generated, Positive
 
 
 class LinearGaussian(Dataset):
@@ -49,9 +49,9 @@ class LinearGaussian(Dataset):
         mean: float = 0.0,
         rotate: bool = True,
         exact: bool = True,
-        train_size: Count = 2000,
-        val_size: Count = 500,
-        test_size: Count = 500,
+        train_size: Generated = 2000,
+        val_size: Generated = 500,
+        test_size: Generated = 500,
         split_seed: int = 0,
     ) -> None:
         self.spectrum = torch.tensor(list(eigenvalues), dtype=torch.float64).sort(descending=True).values

@@ -15,7 +15,7 @@ from vae_lab.evaluation.nll import importance_nll
 from vae_lab.evaluation.noise import monte_carlo_errors
 from vae_lab.metrics import DOUBTED, information_bound, information_doubt
 from vae_lab.models import VAE, Batch
-from vae_lab.settings import Count, NonNegativeInt
+from vae_lab.settings import Count, Draws, NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Evaluation:
     """
 
     checkpoint: Literal["last", "best"] = "last"
-    nll_samples: Count = 500
-    elbo_samples: Count = 1
-    aggregate_samples: Count = 1
+    nll_samples: Draws = 500
+    elbo_samples: Draws = 1
+    aggregate_samples: Draws = 1
     seed: NonNegativeInt = 0
     batch_size: Count = 256
     figures: bool = True

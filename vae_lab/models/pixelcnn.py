@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from vae_lab.distributions import Autoregressive
 from vae_lab.models.blocks import shifts
 from vae_lab.models.decoders import Decoder, Likelihood
-from vae_lab.settings import Count
+from vae_lab.settings import Count, Layers
 from vae_lab.traits import Traits
 
 
@@ -43,7 +43,7 @@ class PixelCNNDecoder(Decoder):
         shape: Sequence[int],
         arity: int,
         channels: Count = 16,
-        layers: Count = 2,
+        layers: Layers = 2,
         receptive_field: Count = 5,
         skip: bool = False,
     ) -> None:
