@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vae_lab.report.statistics import Difference, choose, difference_within, summarize, trend
+from vae_lab.report.convergence import trend
+from vae_lab.report.statistics import Difference, choose, difference_within, summarize
 
 
 @pytest.mark.parametrize("d", [[], [3.0], [0.3, 0.3, 0.3], [0.1 + 0.2, 0.3]])

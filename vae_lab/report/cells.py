@@ -13,7 +13,8 @@ from typing import Any
 from vae_lab import store
 from vae_lab.metrics import better
 from vae_lab.report import words
-from vae_lab.report.statistics import Summary, Trend, choose, summarize, trend
+from vae_lab.report.convergence import Trend, trend
+from vae_lab.report.statistics import Summary, choose, summarize
 from vae_lab.settings import flatten
 
 SELECT = "val/elbo"
@@ -111,18 +112,27 @@ class Row:
 
     @cached_property
     def trend(self) -> Trend | None:
-        """How `val/elbo` ended. It is asked of every run, of which there may be ten thousand, so it reads the one
-        series and keeps none."""
-        points: dict[int, float] = {}
+        """How `val/elbo` ended; None where that cannot be judged, as of a run whose learning rate decayed and was not
+        logged. It is asked of every run, of which there may be ten thousand, so it reads two series and keeps none."""
+        text = ""
         with contextlib.suppress(OSError, UnicodeDecodeError, store.Damaged):
-            parts = store.read_text(self.run.path / store.HISTORY, self.run.path).split(",val/elbo,")
-            for before, after in pairwise(parts):  # lines of step, epoch, name, value
-                with contextlib.suppress(ValueError):
-                    points[store.step_of(before.rpartition("\n")[2].partition(",")[0])] = float(
-                        after.partition("\n")[0]
-                    )
-        points = {step: value for step, value in points.items() if math.isfinite(value)}
-        return trend(sorted(points), [points[step] for step in sorted(points)])
+            text = store.read_text(self.run.path / store.HISTORY, self.run.path)
+        rates = _series(text, "train/lr")
+        scheduler = str(self.nested("settings", "scheduler", "_target_") or "constant")
+        if not rates[0] and not scheduler.endswith("constant"):
+            return None
+        return trend(*_series(text, "val/elbo"), rates)
+
+
+def _series(text: str, name: str) -> tuple[list[int], list[float]]:
+    """Steps and finite values of one series of a history; of a step that is there twice, the last."""
+    points: dict[int, float] = {}
+    for before, after in pairwise(text.split(f",{name},")):  # lines of step, epoch, name, value
+        with contextlib.suppress(ValueError):
+            step = store.step_of(before.rpartition("\n")[2].partition(",")[0])
+            points[step] = float(after.partition("\n")[0])
+    steps = sorted(step for step, value in points.items() if math.isfinite(value))
+    return steps, [points[step] for step in steps]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from vae_lab.amounts import counted
 from vae_lab.metrics import information_doubt
 from vae_lab.report.cells import Row, Study
-from vae_lab.report.statistics import RISE
+from vae_lab.report.convergence import RISE
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
@@ -91,18 +91,18 @@ def _unfinished(study: Study) -> Iterator[str]:
     judged = [(name_of(row), row.trend) for row in study.runs if row.is_completed and row.trend]
     if rising := [name for name, trend in judged if trend.is_rising]:
         yield (
-            f"Not converged: val/elbo still rose by more than {RISE} nats over the last fifth of training in "
-            f"{counted(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
+            f"Not converged: val/elbo still rose by more than {RISE} nats over the last fifth of training (of its learning "
+            f"rate, where that decays) in {counted(len(rising), 'run')} ({_some(rising)}). More training could change what is shown."
         )
     if falling := [name for name, trend in judged if trend.is_falling]:
         yield (
-            f"Not converged: val/elbo still fell by more than {RISE} nats over the last fifth of training in "
-            f"{counted(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
+            f"Not converged: val/elbo still fell by more than {RISE} nats over the last fifth of training (of its learning "
+            f"rate, where that decays) in {counted(len(falling), 'run')} ({_some(falling)}): overfitting, or a weight or a constraint still on its way. "
             "More training would change what is shown."
         )
     unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
     if unjudged:
-        yield f"{counted(len(unjudged), 'run')} logged too few validations to judge whether training had converged."
+        yield f"{counted(len(unjudged), 'run')} logged too few validations, or no learning rate that decayed, to judge whether training had converged."
 
 
 def _some(names: list[str], most: int = 6) -> str:

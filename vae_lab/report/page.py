@@ -14,12 +14,13 @@ from markupsafe import Markup
 from vae_lab.amounts import counted, duration
 from vae_lab.report import words
 from vae_lab.report.cells import Arm, Cell, Row, Study
+from vae_lab.report.convergence import FEWEST_VALIDATIONS, RISE
 from vae_lab.report.embed import embed, to_script
 from vae_lab.report.library import drawing_library
 from vae_lab.report.notes import doubt_of, name_of
 from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
-from vae_lab.report.statistics import BOOTSTRAP, FEWEST_VALIDATIONS, LEVEL, RISE, Summary
+from vae_lab.report.statistics import BOOTSTRAP, LEVEL, Summary
 from vae_lab.report.uses import panels
 from vae_lab.report.verdict import Comparison, predictions, published, settings_compared
 from vae_lab.settings import flatten

@@ -16,10 +16,6 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-WINDOW = 0.2  # the share of training, at its end, over which a run must have stopped rising
-RISE = 0.25  # nats
-FEWEST_VALIDATIONS = 8
-FEWEST_IN_WINDOW = 4
 BOOTSTRAP = range(10, 101)
 """Of how many values a mean has a bootstrap's interval: one of fewer covers the truth too seldom; of more,
 its ends are Student's (at 100 normal values within 2 % of the width, at 100 exponential ones within 7 %)."""
@@ -181,49 +177,3 @@ def choose(candidates: Mapping[str, Mapping[str, float]], higher_is_better: bool
         for name, values in measured.items()
     }
     return (max if higher_is_better else min)(means, key=lambda name: means[name])
-
-
-@dataclass(frozen=True)
-class Trend:
-    """How a validation curve ends: the rise of a fitted line over the last fifth of training, and its standard error.
-
-    What is told by it is a warning, which had better come once too often: of curves that have converged with noise of a nat,
-    8 % seem to rise (and as many to fall) where 8 validations were logged, 4 % at 40 (`tests/report`)."""
-
-    rise: float
-    error: float
-
-    @property
-    def is_rising(self) -> bool:
-        """Whether it still rose by more than `RISE` nats and twice its error: more training would have helped."""
-        return self.rise > max(RISE, 2 * self.error)
-
-    @property
-    def is_falling(self) -> bool:
-        """Whether it still fell by as much: by overfitting, or on the way of a weight of the rate that still moved."""
-        return -self.rise > max(RISE, 2 * self.error)
-
-
-def trend(steps: Sequence[float], values: Sequence[float]) -> Trend | None:
-    """The end of a `val/elbo` curve (nats), or None where it has too few points to judge.
-
-    A least-squares line through the points of the last fifth of training, four points at least; its rise is its slope
-    times a fifth of training, and its error follows from the scatter about the line.
-    """
-    x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
-    if len(x) < FEWEST_VALIDATIONS:
-        return None
-    last = int(min(np.searchsorted(x, x[-1] * (1 - WINDOW)), len(x) - FEWEST_IN_WINDOW))
-    slope, error = _line(x[last:], y[last:])
-    length = WINDOW * float(x[-1])
-    return Trend(slope * length, error * length)
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The slope of a least-squares line and its standard error; `scipy.stats.linregress` takes ten times as long, and
-    there may be ten thousand curves."""
-    dx, dy = x - x.mean(), y - y.mean()
-    square = float(dx @ dx)
-    slope = float(dx @ dy) / square
-    rest = float(((dy - slope * dx) ** 2).sum())
-    return slope, math.sqrt(rest / (len(x) - 2) / square)

@@ -257,6 +257,8 @@ class Training(pl.LightningModule):
 
     def _log_window(self) -> None:
         series = {**self._window.close(self.updates), "beta": float(self._weight), **self.inference.facts()}
+        group = self._optimizer.optimizer.param_groups[0]
+        series["lr"] = float(group["lr"]) * self.learning_rate.factor(self.updates)
         self._write({f"train/{name}": value for name, value in series.items()})
 
     def _write(self, metrics: dict[str, float]) -> None:
