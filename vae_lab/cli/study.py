@@ -45,8 +45,7 @@ def study(argv: list[str]) -> int:
     launching.check_launcher(tasks[0].words, asked.config_dir)
     warn(task.request for task in tasks)
     if dry:
-        print("\n".join(plan.described(cells, retry_failed)))
-        print(_power(chosen, cells))
+        print("\n".join([*plan.described(cells, retry_failed), *_power(chosen, cells)]))
         return 0
     folder = tasks[0].path.parent
     with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):
@@ -78,8 +77,9 @@ def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str]
         return multirun(["-m", *command, *launcher], tasks, retry_failed)
 
 
-def _power(study: Any, cells: list[Any]) -> str:
-    """Says which difference from the reference this design could show, before any of its runs."""
+def _power(study: Any, cells: list[Any]) -> list[str]:
+    """Says in a line which difference from the reference this design could show, before any of its runs; in none where
+    nothing is compared."""
     from vae_lab.report.power import power_of
 
     facts, arms = study.content["study"], list(study.content["arms"])
@@ -88,7 +88,9 @@ def _power(study: Any, cells: list[Any]) -> str:
     compared = {cell.point.name: cell.point.arm for cell in cells if cell.point.arm not in controls}
     references = sum(arm == reference for arm in compared.values())
     seeds = len({str(cell.over) for cell in cells})
-    return f"Power: {power_of(len(compared), references, seeds)}"
+    if len(compared) <= references:
+        return []
+    return [f"Power: {power_of(len(compared), references, seeds)}"]
 
 
 def _search_instead(name: str, given: list[str], flags: list[str]) -> str:

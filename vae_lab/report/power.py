@@ -14,8 +14,8 @@ def power_of(settings: int, references: int, seeds: int, sd: float | None = None
     Arguments:
         sd: of one run, in nats; without it differences are told in standard deviations of a run.
     """
-    if seeds < 2 or settings <= references:
-        return "with fewer than two seeds, or nothing to compare, no difference can be shown"
+    if seeds < 2:
+        return "with one seed no difference can be shown"
     more = [count for count in SEEDS if count > seeds][:3]
     sizes = {n: detectable(full_layout(settings, n, references), POWER) for n in (seeds, *more)}
     unit = "standard deviations of a run" if sd is None else f"nats, where runs scatter by {number(sd)} nats"

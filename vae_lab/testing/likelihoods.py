@@ -83,7 +83,7 @@ def _check_mass(option: Option, shape: Shape) -> None:
         check_frequencies(p.sample(torch.Size([10_000])), images, p.log_prob(images))
     else:
         p = likelihood(_raw((), one, likelihood.arity))
-        flat = [ReshapeTransform(torch.Size(one), torch.Size([1]))]
+        flat = ReshapeTransform(torch.Size(one), torch.Size([1]))
         _check_pixel(p if one == (1,) else TransformedDistribution(p, flat, validate_args=False), values)
 
 

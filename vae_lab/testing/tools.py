@@ -42,7 +42,7 @@ def declared(option: Option) -> Traits:
         given = {key: value for key, value in option.items() if not key.startswith("_")}
         return traits_of(locate("", str(option["_target_"])), given) or Traits()
     if isinstance(option, nn.Module) and isinstance(vars(option).get("traits"), Traits):
-        return vars(option)["traits"]  # type: ignore[no-any-return]
+        return vars(option)["traits"]
     return traits_of(type(option) if isinstance(option, nn.Module) else option, {}) or Traits()
 
 
