@@ -13,8 +13,8 @@ from vae_lab.options import option_content
     [
         ("- 1\n", r"\[1\] given; an option's file holds keys with values"),
         ("latents", "'latents' given; an option's file holds keys with values"),
-        ("a: [", "while parsing a flow node"),
-        (b"\xff", "invalid start byte"),
+        ("a: [", "line 2: while parsing a flow node"),
+        (b"\xff", "line 1: byte 0 is not UTF-8"),
     ],
 )
 def test_a_file_that_holds_no_settings_costs_one_line(text: str | bytes, said: str, tmp_path: Path) -> None:

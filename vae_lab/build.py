@@ -3,17 +3,36 @@ knows: the shape of x, the number of latents, the length of the run."""
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from vae_lab.data.dataset import Spec
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, place
 from vae_lab.models import VAE
 from vae_lab.objectives import Objective
-from vae_lab.targets import Node, locate, parts, raise_for_memory
+from vae_lab.targets import HANDED, Node, locate, parts, raise_for_memory
+
+FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "encoder": ("torch.nn.Module", ()),
+    "decoder": ("torch.nn.Module", ()),
+    "posterior": ("vae_lab.models.posteriors.Posterior", ("outputs", "noise_dim", "reparametrize")),
+    "parametrization": ("torch.nn.Module", ()),
+    "likelihood": ("torch.nn.Module", ("arity",)),
+    "prior": ("torch.nn.Module", ()),
+    "labels": ("vae_lab.models.labels.Ignored", ("encoder", "decoder", "prior")),
+    "inference": ("vae_lab.training.inference.Amortized", ("step", "rate_weight", "validated", "facts", "settled")),
+    "corruption": ("torch.nn.Module", ()),
+    "bound": ("vae_lab.objectives.bounds.Bound", ("draws",)),
+    "beta": ("vae_lab.objectives.beta.Weight", ("weights", "settled", "observe", "adaptive")),
+    "rate": ("vae_lab.objectives.rate.Transform", ("target", "settled")),
+    "regularizer": ("torch.nn.Module", ()),
+}
+"""What to derive a part from, all but `labels` a torch.nn.Module, and the attributes that the lab relies on."""
 
 
 def build(node: Node, **context: Any) -> Any:
@@ -27,11 +46,35 @@ def build(node: Node, **context: Any) -> Any:
     except Exception as error:  # Hydra wraps a constructor's own error, whose text is the clear one
         raise_for_memory(error)
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        text = str(cause) if isinstance(cause, ValueError) else f"{node['_target_']}: {type(cause).__name__}: {cause}"
+        where = f" ({place(cause)})" if place(cause) else ""
+        text = f"{node['_target_']}: {type(cause).__name__}: {cause}{where}"
+        if isinstance(cause, ValueError):
+            text = str(cause)
         if "overflow" in text.lower():  # of a tensor's size
             whole = [f"{key}={value}" for key, value in {**node, **given}.items() if isinstance(value, int | list)]
             text = f"{node['_target_']}: its sizes are beyond the memory of any machine ({', '.join(whole)})"
         raise RequestError(" ".join(text.split())) from error
+
+
+def build_part(group: str, node: Node, **context: Any) -> Any:
+    """Builds a module of a group. Errors: `RequestError` where it is none, or lacks what the lab relies on."""
+    part, (base, relied_on) = build(node, **context), FORMS[group]
+    lacking = [name for name in relied_on if not hasattr(part, name)]
+    if not isinstance(part, nn.Module) and group != "labels":
+        raise RequestError(
+            f"{group}: {node['_target_']} gives a {type(part).__name__}, no torch.nn.Module: derive it from {base}"
+        )
+    if lacking:
+        raise RequestError(f"{group}: {node['_target_']} has no `{lacking[0]}`: derive it from {base}, or set it")
+    for name, parameter in part.named_parameters() if isinstance(part, nn.Module) else ():
+        if is_lazy(parameter):
+            layer = part.get_submodule(name.rpartition(".")[0])
+            raise RequestError(
+                f"{group}: {node['_target_']} has a layer {type(layer).__name__} ({name}), whose size is unknown until it has "
+                f"seen data: use {type(layer).__name__.removeprefix('Lazy')} with the sizes that the constructor is handed "
+                f"({', '.join(HANDED.get(group, ()))})"
+            )
+    return part
 
 
 MODEL = (
@@ -49,21 +92,21 @@ MODEL = (
 def build_model(settings: Node, spec: Spec) -> VAE:
     """The model: the posterior says how much the encoder must give, the likelihood how much the decoder must."""
     common: dict[str, Any] = {"shape": list(spec.shape), "latent_dim": settings["latent_dim"]}
-    posterior = build(settings["posterior"], **common)
-    likelihood = build(settings["likelihood"], **common)
-    labels = build(settings["labels"], classes=spec.labels)
+    posterior = build_part("posterior", settings["posterior"], **common)
+    likelihood = build_part("likelihood", settings["likelihood"], **common)
+    labels = build_part("labels", settings["labels"], classes=spec.labels)
 
     def part(name: str, **needed: Any) -> Callable[..., Any]:
-        return lambda **told: build(settings[name], **{**common, **needed, **told})
+        return lambda **told: build_part(name, settings[name], **{**common, **needed, **told})
 
     return VAE(
         encoder=labels.encoder(part("encoder", outputs=posterior.outputs), common["shape"]),
-        parametrization=build(settings["parametrization"], **common),
+        parametrization=build_part("parametrization", settings["parametrization"], **common),
         posterior=posterior,
         decoder=labels.decoder(part("decoder", arity=likelihood.arity), common["latent_dim"]),
         likelihood=likelihood,
-        prior=labels.prior(build(settings["prior"], **common), common["latent_dim"]),
-        inference=build(settings["inference"], **common, total_updates=updates_of(settings, spec)),
+        prior=labels.prior(build_part("prior", settings["prior"], **common), common["latent_dim"]),
+        inference=build_part("inference", settings["inference"], **common, total_updates=updates_of(settings, spec)),
         log_units=spec.log_units,
     )
 
@@ -75,8 +118,9 @@ def build_objective(settings: Node, spec: Spec) -> Objective:
         "total_updates": updates_of(settings, spec),
         "examples": spec.sizes["train"],
     }
-    bound, beta, rate = (build(settings[key], **common) for key in ("bound", "beta", "rate"))
-    return Objective(bound, beta, rate, [build(node, **common) for node in parts(settings["regularizer"]).values()])
+    bound, beta, rate = (build_part(key, settings[key], **common) for key in ("bound", "beta", "rate"))
+    extra = [build_part("regularizer", node, **common) for node in parts(settings["regularizer"]).values()]
+    return Objective(bound, beta, rate, extra)
 
 
 def updates_of(settings: Node, spec: Spec) -> int:

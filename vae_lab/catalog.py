@@ -11,8 +11,8 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.forms import imported, written
-from vae_lab.options import PRESETS, groups, options_with
-from vae_lab.places import USE, head, option_directories
+from vae_lab.options import PRESETS, content_of, groups, options_with
+from vae_lab.places import USE, head, option_directories, text_of
 from vae_lab.settings import flatten
 from vae_lab.targets import CONTEXT
 from vae_lab.yaml_text import parse_yaml
@@ -69,7 +69,7 @@ class Option:
 
 def catalog(group: str | None = None, named: Sequence[str] = ()) -> list[Option]:
     """Every option, or those of one group; with those of further folders. Errors: `RequestError` for a group that there is not."""
-    there = {*groups(), USE} - {"arm", "experiment"}
+    there = {*groups(named), USE} - {"arm", "experiment"}
     known = list(dict.fromkeys(name for name in [*QUESTIONS, *sorted(there)] if name in there))
     if group is not None and group not in known:
         raise RequestError(f"{group}: no such group; groups: {listed(known)}{nearest(group, known)}")
@@ -79,7 +79,8 @@ def catalog(group: str | None = None, named: Sequence[str] = ()) -> list[Option]
 def _options(group: str, named: Sequence[str]) -> Iterator[Option]:
     for directory in option_directories(named):
         for file in sorted(directory.glob(f"{group}/*.yaml")):
-            text = file.read_text(encoding="utf-8")
+            content_of(file)  # refused in one line, if it cannot be read
+            text = text_of(file)
             settings = _of_preset(text) if group in PRESETS else _of_option(group, text)
             yield Option(group, file.stem, *_head(text), list(settings))
 
@@ -138,7 +139,7 @@ def _settings_of(group: str, option: str) -> Iterator[Setting]:
     for directory in option_directories():
         file = directory / group / f"{option}.yaml"
         if file.exists():
-            for setting in _of_option(group, file.read_text(encoding="utf-8")):
+            for setting in _of_option(group, text_of(file)):
                 yield replace(setting, name=f"{group}.{setting.name}")
 
 

@@ -26,12 +26,15 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from vae_lab.arguments import flags_first, given, parse, parse_once, parse_overrides
 from vae_lab.choices import check_choices, no_such_option, unknown_key
 from vae_lab.errors import RequestError, first_line
-from vae_lab.options import folders, groups, top_level_keys
+from vae_lab.options import check_readable, folders, groups, top_level_keys
 from vae_lab.places import option_directories, packaged, plugin_directories
+
+_COMPOSING = (HydraException, OmegaConfBaseException, ValueError, YAMLError)
 
 
 class VaeLabSearchPath(SearchPathPlugin):
@@ -76,7 +79,8 @@ def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConf
     path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
     try:
         return hydra_compose("config", [*overrides, *path], **how)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # some of Hydra's are ValueErrors
+    except _COMPOSING as error:  # some of Hydra's are ValueErrors
+        check_readable(given(overrides), named)
         raise RequestError(_explain(error, overrides, named)) from error
 
 
@@ -210,7 +214,7 @@ def run_hydra(argv: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
             application()
     except RequestError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except _COMPOSING as error:
         asked = parse(argv)
         raise RequestError(_explain(error, asked.overrides, folders(asked.config_dir))) from error
     finally:

@@ -4,6 +4,9 @@ import contextlib
 import difflib
 import errno
 import logging
+import os
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -44,6 +47,34 @@ def typed_line(error: BaseException) -> str:
         ('ValueError: no room', 'KeyError')
     """
     return ": ".join(dict.fromkeys([type(error).__name__, first_line(error)]))
+
+
+def place(error: BaseException) -> str:
+    """The file and line at which an error arose: in code that is neither Python's, nor a package's, nor ours, if any is; of
+    a syntax error that of the mistake."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(_ELSEWHERE) and "-packages" not in f.filename]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def placed(error: BaseException) -> str:
+    """An error's type and first line, and its place in parentheses."""
+    where = place(error)
+    return f"{typed_line(error)} ({where})" if where else typed_line(error)
+
+
+_ELSEWHERE = (sysconfig.get_path("stdlib"), os.path.dirname(__file__), "<")
+
+
+def decoded(content: bytes) -> str:
+    """The text of a file's bytes. Errors: `ValueError` with the line of what is not UTF-8."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 @contextlib.contextmanager

@@ -21,13 +21,14 @@ class Form:
     Attributes:
         own: its own arguments. further: those that it passes on (`forwards_to`).
         withheld: names that it would pass on and that the lab decides, each with the reason.
-        complete: False if it takes more than is known here.
+        complete: False if it takes more than is known here. needed: names of `own` that have no default.
     """
 
     own: Arguments
     further: Arguments = field(default_factory=dict)
     withheld: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
+    needed: frozenset[str] = frozenset()
 
     def names(self) -> set[str]:
         """The names that a config may give."""
@@ -44,7 +45,9 @@ def form_of(target: Callable[..., Any]) -> Form:
     own, forwards = _arguments(target), getattr(target, "forwards_to", None)
     further = {name: each for name, each in _arguments(forwards).items() if name not in own} if forwards else {}
     further.pop("self", None)
-    return Form(own, further, getattr(target, "withheld", {}))
+    parameters = inspect.signature(target).parameters
+    needed = frozenset(name for name in own if parameters[name].default is inspect.Parameter.empty)
+    return Form(own, further, getattr(target, "withheld", {}), needed=needed)
 
 
 def _arguments(target: Callable[..., Any]) -> Arguments:

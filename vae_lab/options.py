@@ -47,7 +47,7 @@ def named_targets(group: str, named: tuple[str, ...] = ()) -> frozenset[str]:
 
 @functools.cache
 def _targets_in(file: Path) -> list[str]:
-    return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8")))
+    return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8", errors="replace")))
 
 
 def options_with(group: str, key: str) -> list[str]:
@@ -55,7 +55,7 @@ def options_with(group: str, key: str) -> list[str]:
     found = []
     for directory in option_directories():
         for file in sorted(directory.glob(f"{group}/*.yaml")):
-            if key in _read(file):
+            if key in content_of(file):
                 found.append(file.stem)
     return found
 
@@ -66,7 +66,7 @@ def option_of(group: str, node: Mapping[str, Any]) -> str | None:
     files = [file for directory in option_directories() for file in sorted(directory.glob(f"{group}/*.yaml"))]
     named = [file for file in files if str(node["_target_"]) in _targets_in(file)]
     if len(named) > 1:
-        named.sort(key=lambda file: len(_items(_read(file)) & _items(node)), reverse=True)
+        named.sort(key=lambda file: len(_items(content_of(file)) & _items(node)), reverse=True)
     return named[0].stem if named else None
 
 
@@ -80,7 +80,7 @@ def _items(settings: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def _primary() -> dict[str, Any]:
-    return _read(packaged("conf") / "config.yaml")
+    return content_of(packaged("conf") / "config.yaml")
 
 
 def top_level_keys() -> list[str]:
@@ -108,15 +108,43 @@ def option_content(group: str, option: str, named: Sequence[str] = ()) -> dict[s
     Errors: `RequestError` for a file that holds no settings."""
     for directory in option_directories(named):
         if (file := directory / group / f"{option}.yaml").exists():
-            return _read(file)
+            return content_of(file)
     with contextlib.suppress(OSError):
         node = ConfigStore.instance().load(f"{group}/{option}.yaml").node
         return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
     return {}
 
 
+def check_readable(chosen: Mapping[str, Any], named: Sequence[str]) -> None:
+    """Refuses an option's file that cannot be read, first of all a chosen one: that is why Hydra composes nothing of it."""
+    for group, option in chosen.items():
+        if isinstance(option, str):
+            option_content(group, option, named)
+    for directory in named:
+        for file in sorted(Path(directory).glob("*/*.yaml")):
+            content_of(file)
+
+
+def check_named(group: str, option: str, named: Sequence[str] = ()) -> None:
+    """Refuses an option whose file names no class. Errors: `RequestError`."""
+    for directory in reversed(option_directories(named)):
+        file = directory / group / f"{option}.yaml"
+        if not file.exists():
+            continue
+        for key, node in content_of(file).items() if group in LISTS else [("", content_of(file))]:
+            if key != "defaults" and not (isinstance(node, Mapping) and "_target_" in node):
+                where = f"the part {key} of {file}" if key else str(file)
+                form = (
+                    f"{key or 'name'}:, and below it _target_: module.Class"
+                    if group in LISTS
+                    else "_target_: module.Class"
+                )
+                raise RequestError(f"{where} has no _target_: an option of {group} names its class, as in {form}")
+        return
+
+
 @functools.cache
-def _read(file: Path) -> dict[str, Any]:
+def content_of(file: Path) -> dict[str, Any]:
     try:
         content = read_yaml(file) or {}
     except BadYaml as error:
@@ -144,7 +172,7 @@ def options_saying(group: str, name: str) -> list[str]:
 
 @functools.cache
 def _comments(file: Path) -> str:
-    return _plain(" ".join(_COMMENT.findall(file.read_text(encoding="utf-8"))))
+    return _plain(" ".join(_COMMENT.findall(file.read_text(encoding="utf-8", errors="replace"))))
 
 
 def _plain(text: str) -> str:

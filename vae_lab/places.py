@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from vae_lab.errors import RequestError
+from vae_lab.errors import RequestError, decoded
 
 ENTRY_POINT = "vae_lab.conf"
 USE = "use"
@@ -42,7 +42,15 @@ def option_directories(named: Sequence[str] = ()) -> list[Path]:
 def uses(named: Sequence[str] = ()) -> dict[str, str]:
     """The uses of a finished run, by the names of their files, each with what its file says of it first."""
     files = [file for directory in option_directories(named) for file in sorted(directory.glob(f"{USE}/*.yaml"))]
-    return {file.stem: head(file.read_text(encoding="utf-8"))[0] for file in files}
+    return {file.stem: head(text_of(file))[0] for file in files}
+
+
+def text_of(file: Path) -> str:
+    """The text of an option's file. Errors: `RequestError` with the line of what is not UTF-8."""
+    try:
+        return decoded(file.read_bytes())
+    except ValueError as error:
+        raise RequestError(f"{file}: {error}") from error
 
 
 def head(text: str) -> list[str]:

@@ -22,6 +22,7 @@ from vae_lab.lookup import settings_of
 from vae_lab.options import option_name
 from vae_lab.schema import check_top_level
 from vae_lab.store import RunDirectory
+from vae_lab.trial import has_foreign, try_parts
 
 Say = Callable[[str], None]
 
@@ -60,11 +61,12 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     try:
         dataset = check_request(settings, named)
         settings["spec"] = _known(dataset)
+        broken = try_parts(settings, dataset) if has_foreign(settings) else []
         told = [f"dataset={option_name('dataset', settings['dataset'])}: {line}" for line in dataset.cautions()]
     except DataError as error:
         raise RequestError(str(error)) from error
     displacing = displaced(given(settings.get("overrides", [])), named)
-    return Request(settings, dataset, _directory(settings), (*displacing, *told, *cautions(settings)))
+    return Request(settings, dataset, _directory(settings), (*displacing, *told, *cautions(settings), *broken))
 
 
 def _known(dataset: Dataset) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from pydantic_core import ErrorDetails
 
 from vae_lab.arguments import given
 from vae_lab.catalog import allowed
-from vae_lab.choices import no_such_key, setter, unknown_key
+from vae_lab.choices import choices, no_such_key, setter, unknown_key
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.forms import Arguments, Form, form_of, imported
 from vae_lab.metrics import reported
 from vae_lab.options import (
     LISTS,
+    check_named,
     components,
     groups,
     named_targets,
@@ -29,7 +30,7 @@ from vae_lab.options import (
     top_level_keys,
 )
 from vae_lab.settings import Count, Filled
-from vae_lab.targets import CONTEXT, Node, parts, targets
+from vae_lab.targets import CONTEXT, HANDED, Node, parts, targets
 
 Read = Callable[[str, str], Form]
 
@@ -87,6 +88,8 @@ def _check_top_level(settings: Node, named: tuple[str, ...]) -> None:
     for key in components():
         node = settings.get(key)
         if not isinstance(node, Mapping) or ("_target_" not in node and key not in LISTS):
+            for option in choices(given(settings.get("overrides", [])), named)[key].options:
+                check_named(key, option, named)
             raise RequestError(f"{key}: choose one of {listed(groups().get(key, []))}")
     for key in LISTS:
         fitting = parts(settings[key]).keys() | _shared_by(key, settings[key], named).keys()
@@ -163,8 +166,22 @@ def check_arguments(key: str, node: Node, set_by: Callable[[str], str] = lambda 
         if isinstance(given[name], str) and _PASSWORD.search(given[name]):
             advice = "it would be kept in the run's files; hand it over by the environment"
             raise RequestError(f"{key}.{name}: a password given with an address; {advice}")
+    _check_complete(key, str(node["_target_"]), form, given)
     for arguments in (form.own, form.further):
         validate(key, _model(arguments), {name: value for name, value in given.items() if name in arguments})
+
+
+def _check_complete(key: str, target: str, form: Form, given: Node) -> None:
+    """Refuses a class that needs what neither its settings nor the lab give."""
+    group = key.partition(".")[0]
+    handed = HANDED.get(group, ())
+    ours = f"; a constructor of {group} is handed {', '.join(handed)}, by these names" if handed else ""
+    for name in (name for name in form.own if name in form.needed and name not in handed):
+        if name in CONTEXT:
+            others = " and ".join(other for other, names in HANDED.items() if name in names)
+            raise RequestError(f"{key}: {target} asks for {name}, which is handed to {others} alone{ours}")
+        if name not in given:
+            raise RequestError(f"{key}.{name}: a value is needed (set {key}.{name}=...){ours}{nearest(name, handed)}")
 
 
 _PASSWORD = re.compile(r"://[^/?#\s]*:[^/?#\s]+@")

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from vae_lab.errors import decoded
+
 MOST_REPEATED = 10_000
 """Nodes that aliases may add to a file. Ten nested lines of nine aliases each stand for 9^10 nodes."""
 DEEPEST = 100
@@ -30,9 +32,9 @@ class BadYaml(ValueError):
 def read_yaml(file: Path, loader: Any = SAFE, unique: bool = True) -> Any:
     """Returns the content of a YAML file. Errors: as `parse_yaml`, without the name of the file; `OSError`."""
     try:
-        text = file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadYaml(f"byte {error.start} is not UTF-8; save the file as UTF-8") from error
+        text = decoded(file.read_bytes())
+    except ValueError as error:
+        raise BadYaml(str(error)) from error
     return parse_yaml(text, loader, unique)
 
 
@@ -58,7 +60,14 @@ def parse_yaml(text: str, loader: Any = SAFE, unique: bool = True) -> Any:
     except BadYaml:
         raise
     except (yaml.YAMLError, ValueError, *_BUILDING) as error:
-        raise BadYaml(" ".join(str(error).split()) or type(error).__name__) from error
+        raise BadYaml(_fault(error)) from error
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong, with the line where the reader noticed it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {', '.join(filter(None, (error.context, error.problem)))}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def value_of(text: str) -> Any:

@@ -122,7 +122,7 @@ def test_a_study_that_would_not_be_what_it_says(case: str, in_tmp: Path) -> None
 
 def test_a_file_in_another_encoding(in_tmp: Path) -> None:
     write_study(in_tmp, "small", STUDY).write_bytes(STUDY.replace("Does", "Läuft").encode("latin-1"))
-    with pytest.raises(RequestError, match=r"study\.yaml: byte \d+ is not UTF-8; save the file as UTF-8$"):
+    with pytest.raises(RequestError, match=r"study\.yaml: line \d+: byte \d+ is not UTF-8; save the file as UTF-8$"):
         study.read_study("small")
 
 

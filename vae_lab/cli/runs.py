@@ -86,10 +86,15 @@ def evaluate(argv: list[str]) -> int:
 
 
 def options(argv: list[str]) -> int:
+    from vae_lab import arguments
     from vae_lab.catalog import catalog, print_catalog
     from vae_lab.errors import RequestError
+    from vae_lab.options import folders
 
-    if len(argv) > 1:
-        raise RequestError(f"options: one group at a time, not {len(argv)}")
-    print_catalog(catalog(*argv))
+    asked = arguments.parse(argv)
+    if only_shows(asked) or asked.multirun:
+        raise RequestError("options: takes a group and --config-dir, no other flag")
+    if len(asked.overrides) > 1:
+        raise RequestError(f"options: one group at a time, not {len(asked.overrides)}")
+    print_catalog(catalog(asked.overrides[0] if asked.overrides else None, folders(asked.config_dir)))
     return 0

@@ -12,6 +12,8 @@ from typing import Any
 from vae_lab.amounts import counted
 from vae_lab.cli.words import figures_of, only_shows, print_table, say_error, warn, without_flag
 
+MOST_TRIED = 10**8
+"""Parameters of a model of ours that `check` still builds in memory."""
 RETRY, TIME = "--retry-failed", "--time"
 _PARENT = "VAE_LAB_PARENT"
 """Tells a worker's process, which inherits it, whose worker it is."""
@@ -45,6 +47,7 @@ def check(argv: list[str]) -> int:
         _hand_to_hydra(argv)
         return 0
     tasks = _tasks(asked)
+    _try(tasks)
     for task in tasks:
         print(f"{task.path}  {task.request.directory.state()}")
     what = counted(len(tasks), "run") if tasks else "the search, every choice and both ends of every interval"
@@ -52,6 +55,19 @@ def check(argv: list[str]) -> int:
     if time_it:
         _time(tasks, asked.multirun)
     return 0
+
+
+def _try(tasks: list[Any]) -> None:
+    """Sends a batch through the parts of every run that differs in more than its seed; those with a class from outside the
+    lab were tried when they were asked for, and of a large model of our own only the shapes are checked."""
+    from vae_lab import arguments
+    from vae_lab.trial import has_foreign, try_parts
+
+    distinct = {tuple(w for w in task.words if not w.startswith("seed=")): task for task in tasks}
+    for words, task in distinct.items():
+        with arguments.at_point(list(words), list(words)):
+            if task.request.parameters < MOST_TRIED and not has_foreign(task.request.settings):
+                try_parts(task.request.settings, task.request.dataset)
 
 
 def _time(tasks: list[Any], multirun: bool) -> None:
