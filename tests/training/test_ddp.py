@@ -236,7 +236,7 @@ def test_the_command_line_gives_the_numbers_of_one_process(tmp_path: Path) -> No
     short = [*LINEAR, "trainer.max_steps=60"]
     two, one = (finish(start(tmp_path, "train", *short, trainer)) for trainer in ("trainer=ddp", "trainer=cpu"))
     assert (two.code, one.code) == (0, 0), two.err
-    assert len(two.out.splitlines()) == 2  # one process speaks
+    assert len(two.out.splitlines()) == 3  # one process speaks
     found = {found["settings"]["trainer"]["devices"]: found for found in results(tmp_path).values()}
     assert_close(found[2]["metrics"], found[1]["metrics"])
     again = finish(start(tmp_path, "train", *short, "trainer=ddp"))
