@@ -14,7 +14,7 @@ FLOORS = {
     "training": 3, "evaluation": 3,
     "store": 4, "claim": 4, "grid": 4, "options": 4, "places": 4, "choices": 4, "arguments": 4, "config": 4, "composition": 4, "catalog": 4, "plan": 4, "launching": 4, "build": 4, "capacity": 4, "check": 4, "combinations": 4, "identity": 4,
     "uses": 4, "run": 4, "request": 4, "fitting": 4, "ranks": 4, "other_rank": 4, "scoring": 4, "environment": 4, "joblog": 4, "timing": 4, "finished": 4, "study": 4, "progress": 4, "listing": 4, "index": 4, "tracking": 4, "search": 4,
-    "selection": 4, "export": 4, "schema": 4, "forms": 4, "targets": 4, "points": 4, "use_options": 4, "lookup": 4, "trial": 4, "testing": 4, "extension": 4, "validations": 4, "stages": 4, "stranger": 4,
+    "selection": 4, "export": 4, "schema": 4, "forms": 4, "targets": 4, "points": 4, "use_options": 4, "lookup": 4, "quoting": 4, "trial": 4, "testing": 4, "extension": 4, "validations": 4, "stages": 4, "stranger": 4,
     "report": 5, "cli": 5, "__main__": 5, "__init__": 5,
 }  # fmt: skip
 

@@ -3,8 +3,9 @@
 import argparse
 import contextlib
 import math
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,17 +13,34 @@ from typing import Any, NoReturn
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from vae_lab.errors import RequestError, first_line, nearest
+from vae_lab.errors import RequestError, first_line, listed, nearest
+from vae_lab.options import folders, groups
+from vae_lab.quoting import advice, literal
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own command line: `.overrides`, `.multirun`, `.config_dir`, `.help`, `.cfg` and the rest."""
+    """Hydra's own command line: `.overrides` (as Hydra reads them: see `quoting`), `.multirun`, `.config_dir`, `.help`, `.cfg`
+    and the rest."""
+    asked = _parse_flags(argv)
+    named = folders(asked.config_dir)
+    asked.overrides = [spread(readable(word), groups(named)) for word in asked.overrides]
+    return asked
+
+
+def readable(word: str) -> str:
+    """A word as Hydra reads it."""
+    return literal(word, _parses)
+
+
+def _parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
     asked = parser.parse_intermixed_args(list(argv))
+    if asked.config_dir:
+        asked.config_dir = os.path.expanduser(asked.config_dir)
     if asked.config_dir and not Path(asked.config_dir).is_dir():
         raise RequestError(f"--config-dir: {asked.config_dir} is no folder")
     return asked
@@ -30,8 +48,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def flags_first(argv: Sequence[str]) -> list[str]:
     """The same arguments in the order that Hydra needs: it stops at an override between two flags."""
-    overrides = parse(argv).overrides
-    return [*(word for word in argv if word not in overrides), *overrides]
+    overrides = _parse_flags(argv).overrides
+    return [*(word for word in argv if word not in overrides), *parse(argv).overrides]
+
+
+def spread(word: str, options: Mapping[str, Sequence[str]]) -> str:
+    """`prior=glob(*)` with the options that it stands for, as in `prior=mixture,normal`; any other word as it is."""
+    if "glob(" not in word or not _parses(word):
+        return word
+    override = _parse_override(word)
+    pattern, group = override.value(), override.key_or_group
+    if not isinstance(pattern, Glob) or group == "arm" not in options:  # a study says later which arms there are
+        return word
+    if group not in options:
+        raise RequestError(f"{word}: glob chooses among the options of a group, and {group} is none")
+    names = pattern.filter(list(options[group]))
+    if not names:
+        raise RequestError(f"{word}: no option fits; there are {listed(options[group])}")
+    return f"{override.get_key_element()}={','.join(names)}"
 
 
 def _refuse_flag(message: str) -> NoReturn:
@@ -188,11 +222,21 @@ def _exact(word: str, numbers: RangeSweep) -> RangeSweep:
     return numbers if whole else ExactRange(numbers.tags, *ends, numbers.shuffle)
 
 
+def _parses(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        return "while evaluating" in str(error)  # it was read, and its call makes no sense
+    return True
+
+
 def _parse_override(word: str) -> Override:
+    if word.lstrip("+~").startswith("=") or not word.strip("+~"):
+        raise RequestError(f"{word}: {advice(word, _parses)}")
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException as error:
-        kind = "no such flag" if word.startswith("-") else "no override; write key=value, +key=value or ~key"
+        kind = "no such flag" if word.startswith("-") else advice(word, _parses)
         if match := re.search(r"while evaluating '(.+)': (.+)", str(error)):
             ends = "; an interval has two ends, as in interval(1e-4,1e-2)" if "interval(" in match[1] else ""
             kind = f"{match[2]}{ends}"

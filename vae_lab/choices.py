@@ -159,6 +159,13 @@ def no_such_option(group: str, option: str, known: Sequence[str], further: str =
     return f"{group}={option}: no such option; allowed: {listed(known)}{further}{hint}"
 
 
+def has_key(key: str, values: Values, named: Sequence[str] = ()) -> bool:
+    """Whether a key is there: a setting that belongs to no group, or one of a chosen option."""
+    head, _, rest = key.partition(".")
+    options = choices(values, named)[head].options if head in choices(values, named) else ()
+    return key in top_level_keys() or any(rest in keys_of(option_content(head, name, named)) for name in options)
+
+
 def unknown_key(key: str, values: Values, named: Sequence[str] = ()) -> str:
     """One line for a key that is not there: what the chosen option has, which other option has it, the nearest name."""
     head, _, rest = key.partition(".")

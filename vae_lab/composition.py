@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from vae_lab.arguments import readable
 from vae_lab.config import composer
 from vae_lab.study import register_named
 
@@ -16,7 +17,7 @@ def compose(*overrides: str) -> DictConfig:
         >>> compose("prior=mixture", "prior.components=3").prior.components
         3
     """
-    words = list({word.lstrip("+~").partition("=")[0]: word for word in overrides}.values())
+    words = list({word.lstrip("+~").partition("=")[0]: word for word in map(readable, overrides)}.values())
     register_named(words)
     with composer() as composed:
         config: DictConfig = composed(words)

@@ -29,10 +29,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lab.arguments import flags_first, given, parse, parse_once, parse_overrides
-from vae_lab.choices import check_choices, no_such_option, unknown_key
+from vae_lab.choices import check_choices, has_key, no_such_option, unknown_key
 from vae_lab.errors import RequestError, first_line
 from vae_lab.options import check_readable, folders, groups, top_level_keys
 from vae_lab.places import option_directories, packaged, plugin_directories
+from vae_lab.quoting import for_the_shell
 
 _COMPOSING = (HydraException, OmegaConfBaseException, ValueError, YAMLError)
 
@@ -287,15 +288,23 @@ def _explain(error: BaseException, overrides: list[str], named: Sequence[str] = 
         return _mistyped(match[1], error.__cause__ or error)
     unknown = r"Could not override '([^']+)'|Could not delete from config. '([^']+)'|Key '([^']+)' is not in struct"
     if match := re.search(unknown, text):
+        if match[2] and has_key(match[2], given(overrides), named):  # whose value is null
+            return f"{match[2]}: there is no value to take out; leave out ~{match[2]}"
         return unknown_key(match[match.lastindex or 1], given(overrides), named)
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match.group(1)}: it is there already, and is set without a plus sign, as in {match.group(1)}=VALUE"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{match.group(1)}: several values make a grid, which needs -m (a list is written key=[1,2])"
+        return f"{match.group(1)}: several values make a grid, which needs -m (a list is written key=[1,2]{_one_text(match.group(1))})"
     if match := re.search(r"Multiple values for (\S+)\.|config groups is not supported: '\++([^=]+)", text):
         group = match.group(1) or match.group(2)
         return f"{group}: choose an option without a plus sign, as in {group}=OPTION"
     return first_line(error)
+
+
+def _one_text(word: str) -> str:
+    """How a text with a comma is typed, which nobody means in a number."""
+    key, _, value = word.partition("=")
+    return f", one text {for_the_shell(key, value)}" if re.search("[./ ]", value) else ""
 
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}

@@ -29,6 +29,7 @@ from vae_lab.options import (
     options_with,
     top_level_keys,
 )
+from vae_lab.quoting import for_the_shell
 from vae_lab.settings import Count, Filled
 from vae_lab.targets import CONTEXT, HANDED, Node, parts, targets
 
@@ -235,7 +236,10 @@ def _explain(key: str, model: type[BaseModel], details: list[ErrorDetails], give
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and rest:
         inner = [{**other, "loc": other["loc"][1:]} for other in details if other["loc"][0] == first]
         return _explain(name, field.annotation, inner, given[first])  # type: ignore[arg-type]
-    return f"{name}: {given.get(first)!r} given; must be {_what_fits(field, given.get(first)) or detail['msg']}"
+    value, fits = given.get(first), _what_fits(field, given.get(first)) or detail["msg"]
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    typed = f"; as text it is typed {for_the_shell(name, str(value))}" if is_number and fits.startswith("text") else ""
+    return f"{name}: {value!r} given; must be {fits}{typed}"
 
 
 def _what_fits(field: FieldInfo, value: Any) -> str:

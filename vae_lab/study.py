@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf._utils import get_yaml_loader
 
+from vae_lab.arguments import spread
 from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
 from vae_lab.options import folders, groups
@@ -52,6 +53,8 @@ class Study:
 
     def command(self, overrides: list[str]) -> list[str]:
         """The arguments of `vae-lab train` that this study stands for; what a person overrides replaces `over`."""
+        arms = {"arm": [point.name for point in self.points]}
+        overrides = [spread(word, arms) if word.startswith("arm=") else word for word in overrides]
         given = {word.partition("=")[0] for word in overrides}
         words = [f"experiment={self.name}"]
         if "arm" not in given:

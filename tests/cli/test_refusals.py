@@ -107,7 +107,7 @@ VALUES = [
     ("logger=wandb logger.mode=foo", "logger.mode: 'foo' given; must be one of offline, online, disabled"),
     ("study.name=a/b", r"study.name: 'a/b' given; must be text, of the form ^\w[\w.-]*$"),
     ("study=foo", "study: 'foo' given; must be keys with values"),
-    ("runs_dir=3", "runs_dir: 3 given; must be text"),
+    ("runs_dir=3", "runs_dir: 3 given; must be text, not empty; as text it is typed 'runs_dir=\"3\"'"),
     ("dataset=arrays", "dataset.path: a value is needed (set dataset.path=...)"),
     ("'runs_dir=${nosuch}'", "runs_dir: Interpolation key 'nosuch' not found"),
     ("init_from=nowhere", "init_from: nowhere is no run with a checkpoint"),

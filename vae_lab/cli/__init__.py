@@ -67,6 +67,10 @@ def _dispatch(argv: list[str]) -> int:
     from vae_lab.errors import RequestError, RunFailed, refusal
     from vae_lab.places import uses
 
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return say_error(RequestError("the working directory is gone; change to one that is there"), 2)
     command, rest = argv[0] if argv else "help", argv[1:]
     helped = not {"-h", "--help"}.isdisjoint(rest)
     if command in ("-h", "--help", "help") or (helped and command in COMMANDS and command != "train"):

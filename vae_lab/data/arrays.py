@@ -15,7 +15,7 @@ from vae_lab.data.binarization import Binarization
 from vae_lab.data.dataset import SPLITS, DataError, Dataset, Kind, Spec, Split, kind_after, split_rows
 from vae_lab.data.files import content_hash, version
 from vae_lab.data.magnitude import some
-from vae_lab.settings import Fraction, NonNegativeInt
+from vae_lab.settings import Filled, Fraction, NonNegativeInt
 
 ADVICE = "save it with numpy.save or numpy.savez, and set dataset.path= to it"
 KEYS = {"x", "y", *SPLITS, *(f"{split}_y" for split in SPLITS)}
@@ -50,7 +50,7 @@ class Arrays(Dataset):
 
     def __init__(
         self,
-        path: str,
+        path: Filled,
         kind: Literal["auto", "binary", "unit", "real"] = "auto",
         binarization: Binarization = "none",
         binarization_seed: int = 0,

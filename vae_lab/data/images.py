@@ -18,7 +18,7 @@ from vae_lab.data.image_files import Fit, Found, depth, folder_hash, is_grey, pi
 from vae_lab.data.magnitude import some
 from vae_lab.data.split_folders import Layout, layout
 from vae_lab.data.splits import drawn, given, repeated
-from vae_lab.settings import Count, Fraction, NonNegativeInt
+from vae_lab.settings import Count, Filled, Fraction, NonNegativeInt
 
 LARGEST = 256
 """Pixels a side of pictures that are taken as they are: larger ones are photographs, and meant to be made smaller."""
@@ -49,7 +49,7 @@ class Images(Dataset):
 
     def __init__(
         self,
-        path: str,
+        path: Filled,
         size: Count | Annotated[list[Count], Len(2, 2)] | None = None,
         fit: Fit = "crop",
         channels: Literal["auto", "grey", "colour"] = "auto",

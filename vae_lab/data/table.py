@@ -17,7 +17,7 @@ from vae_lab.data.table_choice import Choice, Name, one_of, shown
 from vae_lab.data.table_columns import decode, encode
 from vae_lab.data.table_file import open_table
 from vae_lab.data.table_rows import Rows, check_names, numbers, read_rows
-from vae_lab.settings import Fraction, NonNegativeInt
+from vae_lab.settings import Filled, Fraction, NonNegativeInt
 
 
 class Table(Dataset):
@@ -55,7 +55,7 @@ class Table(Dataset):
 
     def __init__(
         self,
-        path: str,
+        path: Filled,
         columns: list[Name] | None = None,
         ignore: list[Name] = [],
         label: Name | None = None,
