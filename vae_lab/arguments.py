@@ -150,6 +150,12 @@ def launcher_chosen(overrides: list[str]) -> list[str]:
     return ["hydra/launcher=joblib", *overrides] if told and not chosen else overrides
 
 
+def varying(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a grid sweeps, without those that every line names anyway."""
+    swept = [o.key_or_group for o in parse_overrides(list(overrides)) if o.is_sweep_override()]
+    return tuple(key for key in swept if key not in ("arm", "seed") and not key.startswith("hydra"))
+
+
 @contextlib.contextmanager
 def at_point(point: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
     """Says of a refusal at which point of a grid it was met: the words that are swept, but for those it begins with."""

@@ -167,7 +167,7 @@ def _is_plain_value(override: Override) -> bool:
     return plain and not override.is_sweep_override() and known
 
 
-_EXPECTED = "study.signature"
+_EXPECTED, _VARYING = "study.signature", "study.varying"
 _KEPT = 64  # composed configs: the points of a search share none, and thousands would be a gigabyte
 _composed: dict[tuple[str, ...], DictConfig] = {}
 
@@ -252,13 +252,15 @@ def sweeper_facts() -> dict[str, Any]:
     return _of_plugin(HydraConfig.get().sweeper)
 
 
-def take_expected(cfg: DictConfig, overrides: list[str]) -> str | None:
-    """Notes a job's overrides in its config, and takes out the signature that a grid expects of it, if it has one."""
-    expected = cfg.study.signature
+def take_expected(cfg: DictConfig, overrides: list[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Notes a job's overrides in its config, and takes out what a grid has added: the signature that it expects of the job,
+    and the keys that differ within it."""
+    expected, varying = cfg.study.signature, cfg.study.get("varying") or ()
     with _unlocked(cfg):
         cfg.study.signature = None
-    note_overrides(cfg, [word for word in overrides if not word.startswith(f"{_EXPECTED}=")])
-    return None if expected is None else str(expected)
+        cfg.study.pop("varying", None)
+    note_overrides(cfg, [word for word in overrides if not word.startswith((f"{_EXPECTED}=", f"+{_VARYING}="))])
+    return None if expected is None else str(expected), tuple(varying)
 
 
 def chosen_option(group: str, overrides: Sequence[str]) -> str | None:

@@ -23,7 +23,7 @@ from vae_lab.evaluation.reconstruct import Reconstructions, reconstruct
 from vae_lab.evaluation.traverse import decoded, moved
 from vae_lab.identity import TOP_LEVEL
 from vae_lab.joblog import logged
-from vae_lab.lookup import find_run
+from vae_lab.lookup import check_run, find_run
 from vae_lab.models import VAE
 from vae_lab.options import defaults, folders, option_content
 from vae_lab.request import Request, Say, print_line
@@ -146,10 +146,7 @@ def stored_settings(path: Path, named: tuple[str, ...] = ()) -> dict[str, Any]:
     """The `config.yaml` of a run, refused if it holds an interpolation, names a class that no option file names, or has
     settings of the model that its classes do not take."""
     file = path / CONFIG
-    if not path.exists():
-        raise RequestError(f"{path}: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them")
-    if not file.exists():
-        raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
+    check_run(path)
     try:
         settings = read_yaml(file, unique=False)
         if "${" in repr(settings):

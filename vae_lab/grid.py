@@ -41,10 +41,16 @@ class Task:
         return self.request.directory.path
 
     def point(self) -> list[str]:
-        """For a launcher: it composes the words again, later; the signature says what they meant at the launch."""
+        """For a launcher: it composes the words again, later; the signature says what they meant at the launch, and what
+        varies is said on the job's line."""
         plain = [word for word in handed_out(self.words, self.request) if not word.startswith("hydra")]
         signature = self.request.directory.signature
-        return [*plain, f"study.signature='{signature}'"]  # quoted, since 31e5125000 would be read as a number
+        varying = [f"+study.varying=[{','.join(self.request.varying)}]"] if self.request.varying else []
+        return [
+            *plain,
+            *varying,
+            f"study.signature='{signature}'",
+        ]  # quoted, since 31e5125000 would be read as a number
 
 
 def handed_out(words: Sequence[str], asked: Request) -> list[str]:

@@ -97,9 +97,17 @@ def _read(run: RunDirectory) -> tuple[str, bool]:
     }
     for key in ("seed", "study.name", "study.arm"):
         flat.pop(key, None)
+    if presets := _presets(flat.get("overrides")):
+        own["mitigation"] = presets
     if "overrides" in flat:
         own["overrides"] = flat.pop("overrides")
     return f"{json.dumps(own)}\n{json.dumps(flat)}", can_be_read
+
+
+def _presets(words: Any) -> str | None:
+    """The methods that were typed, of which a config keeps only what they set."""
+    typed = [str(word) for word in words] if isinstance(words, list) else []
+    return next((word.partition("=")[2] for word in typed if word.startswith("mitigation=")), None)
 
 
 def _row(folder: str, text: str, parse: Callable[[str], Row]) -> Row:

@@ -47,20 +47,36 @@ _NOT_SETTINGS = ("signature", "study", "arm", "seed", "state", "path", "override
 
 
 def columns_of(rows: Sequence[Row], asked: Iterable[str] = ()) -> dict[str, str]:
-    """What `vae-lab ls` shows, key to title: who the run is, its state and figures, the keys that were asked for, and what
-    differs: settings between the arms of a study, the words that were typed between other runs."""
+    """What `vae-lab ls` shows, key to title: who the run is, its state and figures, the keys that were asked for, and a
+    column a setting that differs: all of them between the arms of a study, those that somebody typed between other runs."""
     varying = differing(rows)
     names = ["signature", *(key for key in ("study", "arm", "seed") if key in varying), "state"]
     settings = [key for key in varying if key not in _NOT_SETTINGS and not key.startswith(("evaluation.", "timing."))]
-    if "overrides" in varying and "arm" not in varying:
-        settings = ["overrides"]
-    return {key: TITLES.get(key) or short(key) for key in (*names, *TITLES, *asked, *settings)}
+    if "arm" not in varying:
+        typed = typed_keys(rows)
+        settings = [key for key in settings if key.removesuffix("._target_") in typed]
+    shown_keys = (*names, *TITLES, *asked, *settings)
+    return {key: TITLES.get(key) or short(key, shown_keys) for key in shown_keys}
 
 
-def short(key: str) -> str:
-    """The title of a setting: that of a part is its group, unless a figure has that title."""
+def typed_keys(rows: Iterable[Row]) -> set[str]:
+    """The keys that somebody typed for any of the runs."""
+    words = chain.from_iterable(row.get("overrides") or () for row in rows)
+    return {str(word).lstrip("+~").partition("=")[0] for word in words}
+
+
+def short(key: str, beside: Iterable[str] = ()) -> str:
+    """The title of a setting: that of a part is its group, and the last part of its key is enough where no other key `beside`
+    it ends so; but not the title of a figure or the name of a column that every run has."""
     title = key.removesuffix("._target_")
+    last = title.rpartition(".")[2]
+    others = [other for other in beside if other != key]
+    if beside and last not in _TAKEN and not any(last in (o, o.rpartition(".")[2]) for o in others):
+        title = last
     return key if title in TITLES.values() else title
+
+
+_TAKEN = {*TITLES.values(), *_NOT_SETTINGS}
 
 
 def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None) -> list[str]:

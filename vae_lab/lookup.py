@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from vae_lab.config import resolve
 from vae_lab.errors import RequestError, nearest
-from vae_lab.store import find_runs
+from vae_lab.store import CONFIG, find_runs
 
 RUNS = "runs"
 _SHOWN = 5
@@ -31,6 +31,14 @@ def find_run(word: str | Path, runs_dir: str | Path = RUNS) -> Path:
         shown = ", ".join(fitting[:_SHOWN]) + (f" and {len(fitting) - _SHOWN} more" if fitting[_SHOWN:] else "")
         raise RequestError(f"{text} is the signature of several runs; give the path of one: {shown}")
     return Path(fitting[0])
+
+
+def check_run(path: Path) -> None:
+    """Refuses what is no run's folder."""
+    if not path.exists():
+        raise RequestError(f"{path}: no such folder; a run is runs/STUDY/NAME, and `vae-lab ls` lists them")
+    if not (path / CONFIG).exists():
+        raise RequestError(f"{path} is no run directory: it has no {CONFIG}")
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:

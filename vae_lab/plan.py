@@ -5,12 +5,12 @@ import itertools
 import shlex
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.amounts import counted, duration
-from vae_lab.arguments import expand, given, parse_overrides
+from vae_lab.arguments import expand, given, parse_overrides, varying
 from vae_lab.errors import RequestError
 from vae_lab.options import folders
 from vae_lab.points import composed
@@ -51,7 +51,7 @@ def plan(study: Study, overrides: list[str], config_dir: str | None = None) -> l
     checked = Requests(folders(config_dir), then=built)
     for point, config in zip(points, configs, strict=True):
         with _at_arm(point):
-            asked = checked(config)
+            asked = replace(checked(config), varying=varying(words))
         values = given(point)  # as Hydra reads them: 1e-05 is a number here, and text in plain YAML
         over = {key: values[key] for key in sorted(crossed) if key in values}
         cells.append(Cell(names[_arm(point)], over, Task(tuple(point), asked)))

@@ -40,15 +40,19 @@ class Request:
     cautions: tuple[str, ...] = ()
     parameters: int = 0  # of the model, once it was built
     work: float = 0.0  # updates times batch size times draws of z times parameters, to compare runs by
+    varying: tuple[str, ...] = ()  # the keys that differ within its grid, without the arm and the seed
     callbacks: tuple[Any, ...] = ()  # beside those of its settings: what watches a run and changes nothing in it
 
     @property
     def label(self) -> str:
-        """Its arm and seed; outside a study the words that were typed, as far as they fit on a line."""
-        words = (w for w in self.settings.get("overrides", []) if not w.startswith(("seed=", "rerun=")))
-        typed = " ".join(words)
-        name = self.settings["study"].get("arm") or (typed if 0 < len(typed) <= 60 else self.directory.signature)
-        return f"{name} seed={self.settings['seed']}"
+        """Its arm, what differs within its grid, and its seed. Where nothing says how it differs, the words that were typed, as
+        far as they fit on a line, or its signature."""
+        words = self.settings.get("overrides", [])
+        varied = [word for word in words if word.lstrip("+").partition("=")[0] in self.varying]
+        arm = self.settings["study"].get("arm")
+        typed = " ".join(word for word in words if not word.startswith(("seed=", "rerun=")))
+        name = typed if 0 < len(typed) <= 60 else self.directory.signature
+        return f"{' '.join([arm, *varied] if arm else varied) or name} seed={self.settings['seed']}"
 
     @property
     def evaluation(self) -> Evaluation:

@@ -4,14 +4,19 @@ import json
 import math
 import operator
 import re
+import typing
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vae_lab.errors import RequestError, nearest
+from vae_lab.forms import written
 from vae_lab.index import Row
 from vae_lab.listing import TITLES, keys_of, short, shown
 from vae_lab.metrics import reported
+from vae_lab.options import groups, option_content
+from vae_lab.store import STATES
 
 Names = Mapping[str, str]
 """A column's name to its key."""
@@ -88,7 +93,30 @@ def comparison(word: str) -> Comparison | None:
     values = tuple(value.strip() for value in _COMMA.split(text))
     if not all(values):
         raise RequestError(f"{word}: a value is needed after {sign}; null stands for none")
-    return Comparison(word, name, "=" if sign == "==" else sign, values)
+    return _possible(Comparison(word, name, "=" if sign == "==" else sign, values))
+
+
+def _possible(asked: Comparison) -> Comparison:
+    """The comparison, if a run could have the values that it names. Errors: `RequestError` for one that no run can have."""
+    allowed = STATES if asked.name == "state" else enumerated(asked.name)
+    for text in asked.values if allowed and asked.sign in ("=", "!=") else ():
+        if text.casefold() not in {*map(str.casefold, allowed), *_NOTHING}:
+            names = ", ".join(allowed)
+            raise RequestError(f"{asked.word}: {text} given; {asked.name} is one of {names}{nearest(text, allowed)}")
+    return asked
+
+
+def enumerated(key: str) -> tuple[str, ...]:
+    """The values of a setting that is a choice of names in every option that has it; empty for any other key."""
+    group, _, name = key.partition(".")
+    found: dict[str, None] = {}
+    for option in groups().get(group, ()) if name else ():
+        target = option_content(group, option).get("_target_")
+        hint, _ = written(group, str(target)).own.get(name, (None, None))
+        if hint is not None and typing.get_origin(hint) is not typing.Literal:
+            return ()
+        found |= dict.fromkeys(map(str, typing.get_args(hint)))
+    return tuple(found)
 
 
 def chosen(rows: Sequence[Row], comparisons: Sequence[Comparison], names: Names) -> list[Row]:
@@ -100,8 +128,13 @@ def chosen(rows: Sequence[Row], comparisons: Sequence[Comparison], names: Names)
 def names_of(rows: Sequence[Row]) -> Names:
     """How the columns of rows may be called: by their keys, or by the titles that `vae-lab ls` prints."""
     known = [*keys_of(rows), *reported()]
+    lasts = Counter(key.removesuffix("._target_").rpartition(".")[2] for key in known)
+    alone = {last: key for key in known if lasts[last := key.removesuffix("._target_").rpartition(".")[2]] == 1}
     return (
-        {short(key): key for key in known} | {title: key for key, title in TITLES.items()} | {key: key for key in known}
+        alone
+        | {short(key): key for key in known}
+        | {title: key for key, title in TITLES.items()}
+        | {key: key for key in known}
     )
 
 

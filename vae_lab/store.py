@@ -207,6 +207,9 @@ class RunDirectory:
         return Recorded("cut" if (self.path / CONFIG).exists() else "new", {})
 
 
+STATES = ("completed", "failed", "damaged", "running", "pruned", "cut", "new")
+
+
 class Recorded(NamedTuple):
     """What the files of a run say: its state, but for who is at it; its result, empty if it has none; what went wrong;
     and whether they could be read, without which they may say something else at the next call."""

@@ -1,24 +1,25 @@
 """The commands that train nothing: `report`, `evaluate`, `options`."""
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vae_lab.cli.words import figures_of, only_shows, say_aside
 
 
 def report(argv: list[str]) -> int:
-    from pathlib import Path
-
     from vae_lab import report as reports
     from vae_lab.errors import RequestError
+    from vae_lab.lookup import find_run
     from vae_lab.stages import Stages
 
     asked = _report_request(argv)
     if not asked.paths:
         raise RequestError("report: which folder? vae-lab report runs/STUDY")
-    for word in asked.paths:
-        if not Path(word).is_dir():
-            raise RequestError(f"report: {word} is no folder of runs")
-    folders = [folder for word in asked.paths for folder in reports.study_folders(Path(word))]
+    paths = [find_run(word) for word in asked.paths]
+    for path in paths:
+        if not path.is_dir():
+            raise RequestError(f"report: {path} is no folder of runs")
+    folders = [folder for path in paths for folder in reports.study_folders(path)]
     if asked.serve:
         from vae_lab.report.serve import serve
 
@@ -66,22 +67,25 @@ def evaluate(argv: list[str]) -> int:
     from vae_lab import arguments
     from vae_lab.errors import RequestError
     from vae_lab.forms import written
+    from vae_lab.lookup import RUNS, check_run, find_run
     from vae_lab.options import folders
     from vae_lab.use_options import check_evaluation
 
     asked = arguments.parse(argv)
     run, *overrides = asked.overrides or [""]
-    if not run or "=" in run:
+    if not run or ("=" in run and not Path(run).is_dir()):
         raise RequestError("evaluate: which run? vae-lab evaluate RUN [evaluation.nll_samples=5000]")
     if only_shows(asked) or asked.multirun:
         raise RequestError("evaluate: takes overrides and --config-dir, no other flag")
     values = arguments.plain_values(overrides)
+    path = find_run(run, values.pop("runs_dir", RUNS))
     check_evaluation(values, folders(asked.config_dir), written)
+    check_run(path)
 
     from vae_lab import finished  # Lightning takes seconds to import: what is wrong is said before that
 
-    result = finished.reevaluate(run, values, asked.config_dir)
-    print(f"{figures_of(result)}\n{run}")
+    result = finished.reevaluate(path, values, asked.config_dir)
+    print(f"{figures_of(result)}\n{path}")
     return 0
 
 

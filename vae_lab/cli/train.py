@@ -1,5 +1,6 @@
 """`vae-lab train` and `vae-lab check`: one run or a grid, each point checked before the first one starts."""
 
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -115,10 +116,11 @@ def _tasks(asked: Any) -> list[Any]:
     from vae_lab.options import folders
     from vae_lab.request import Requests
 
+    varying = arguments.varying(asked.overrides)
     checked, requests = Requests(folders(asked.config_dir), then=built), []
     for point, cfg in zip(points, configs, strict=True):
         with arguments.at_point(point, asked.overrides):
-            requests.append(checked(cfg))
+            requests.append(dataclasses.replace(checked(cfg), varying=varying))
     if asked.multirun:
         check_alone(requests)
         check_launcher([*arguments.hydra_words(asked.overrides), *arguments.own_words(points[0])], asked.config_dir)
@@ -213,8 +215,8 @@ def job(cfg: Any) -> float | list[float] | None:
 
     _end_with_parent()
     overrides, multirun, named = config.job_facts()
-    expected = config.take_expected(cfg, overrides)
-    asked = _asked(cfg, multirun, named)
+    expected, varying = config.take_expected(cfg, overrides)
+    asked = dataclasses.replace(_asked(cfg, multirun, named), varying=varying)
     if expected not in (None, asked.directory.signature):
         text = f"it was run {expected} at the launch, and is {asked.directory.signature} now"
         print(f"{asked.label}: left out: {text}; options or data have changed meanwhile", file=sys.stderr, flush=True)

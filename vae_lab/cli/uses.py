@@ -1,5 +1,7 @@
 """The commands that put a finished run to a use."""
 
+from pathlib import Path
+
 
 def use(name: str, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
@@ -7,6 +9,7 @@ def use(name: str, argv: list[str]) -> int:
     from vae_lab.cli.words import only_shows, say_aside
     from vae_lab.errors import RequestError
     from vae_lab.forms import written
+    from vae_lab.lookup import RUNS, check_run, find_run
     from vae_lab.options import folders
     from vae_lab.settings import flatten
     from vae_lab.stages import Stages
@@ -16,18 +19,19 @@ def use(name: str, argv: list[str]) -> int:
     asked = arguments.parse(argv)
     if only_shows(asked) or asked.multirun:
         raise RequestError(f"{name}: takes options and --config-dir, no other flag: {form}")
-    runs = [word for word in asked.overrides if "=" not in word]
+    runs = [word for word in asked.overrides if "=" not in word or Path(word).is_dir()]
     if len(runs) != 1:
         raise RequestError(f"{name}: {'which run?' if not runs else f'one run at a time, not {len(runs)}:'} {form}")
-    options = arguments.plain_values([word for word in asked.overrides if "=" in word])
-
+    options = arguments.plain_values([word for word in asked.overrides if word not in runs])
+    run = find_run(runs[0], options.pop("runs_dir", RUNS))
     use_node(name, options, folders(asked.config_dir), written)
+    check_run(run)
 
     from vae_lab import uses  # Lightning takes seconds to import: what is mistyped is said before that
 
     with Stages(say_aside, name) as stage:
         stage(f"at work on {runs[0]}")
-        answer, paths = uses.use(name, runs[0], options, asked.config_dir)
+        answer, paths = uses.use(name, run, options, asked.config_dir)
     for key, value in flatten(answer.numbers).items():
         print(f"{key:40} {'n/a' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
     print(*paths, sep="\n")
