@@ -52,7 +52,7 @@ def columns_of(rows: Sequence[Row], asked: Iterable[str] = ()) -> dict[str, str]
     varying = differing(rows)
     names = ["signature", *(key for key in ("study", "arm", "seed") if key in varying), "state"]
     settings = [key for key in varying if key not in _NOT_SETTINGS and not key.startswith(("evaluation.", "timing."))]
-    if "arm" not in varying:
+    if "overrides" in varying and "arm" not in varying:
         typed = typed_keys(rows)
         settings = [key for key in settings if key.removesuffix("._target_") in typed]
     shown_keys = (*names, *TITLES, *asked, *settings)

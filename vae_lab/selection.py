@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_lab.errors import RequestError, nearest
-from vae_lab.forms import written
 from vae_lab.index import Row
 from vae_lab.listing import TITLES, keys_of, short, shown
 from vae_lab.metrics import reported
-from vae_lab.options import groups, option_content
 from vae_lab.store import STATES
 
 Names = Mapping[str, str]
@@ -109,8 +107,13 @@ def _possible(asked: Comparison) -> Comparison:
 def enumerated(key: str) -> tuple[str, ...]:
     """The values of a setting that is a choice of names in every option that has it; empty for any other key."""
     group, _, name = key.partition(".")
+    if not name:
+        return ()
+    from vae_lab.forms import written  # Hydra, which few comparisons wait for
+    from vae_lab.options import groups, option_content
+
     found: dict[str, None] = {}
-    for option in groups().get(group, ()) if name else ():
+    for option in groups().get(group, ()):
         target = option_content(group, option).get("_target_")
         hint, _ = written(group, str(target)).own.get(name, (None, None))
         if hint is not None and typing.get_origin(hint) is not typing.Literal:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
-
 from vae_lab.errors import RequestError, first_line, nearest, place, placed
 
 Node = Mapping[str, Any]
@@ -53,6 +51,8 @@ _quiet = _Quiet()
 
 def locate(key: str, target: str) -> Callable[..., Any]:
     """The class or function that a `_target_` names."""
+    from hydra.utils import get_object  # `ls` waits for nothing heavy
+
     try:
         with _quiet:
             return get_object(target)

@@ -138,10 +138,10 @@ def test_what_is_shown(runs: Path, lab: Lab) -> None:
         return lab("ls", *words).out.splitlines()[0].split()
 
     usual = ["signature", "arm", "seed", "state", "elbo", "nll", "rate", "active"]
-    settings = ["latent_dim", "prior", "rate._target_", "encoder.hidden", "encoder.skip", "rate.nats"]
+    settings = ["latent_dim", "prior", "rate._target_", "hidden", "skip", "nats"]
     assert head("state!=damaged") == [*usual, *settings]
-    assert head() == ["signature", "study", *usual[1:], *settings[:-1], "regularizer", "rate.nats"]
-    assert head("state=completed", "arm=vanilla") == [w for w in usual if w != "arm"] + ["encoder.hidden"]
+    assert head() == ["signature", "study", *usual[1:], *settings[:-1], "regularizer", "nats"]
+    assert head("state=completed", "arm=vanilla") == [w for w in usual if w != "arm"] + ["hidden"]
     assert head("state=completed", "arm=vanilla", "seed=0,3", "--sort", "latent_dim") == [
         *[w for w in usual if w != "arm"],
         "latent_dim",
@@ -194,8 +194,8 @@ def test_a_mistake_costs_one_line(words: str, text: str, runs: Path, lab: Lab) -
 
 
 def test_a_value_that_no_run_has_is_asked_back(runs: Path, lab: Lab) -> None:
-    said = lab("ls", "state=complete")
-    assert said == (0, "no runs in runs with state=complete (did you mean 'completed'?)\n", "")
+    said = lab("ls", "arm=free_bit")
+    assert said == (0, "no runs in runs with arm=free_bit (did you mean 'free_bits'?)\n", "")
     assert lab("ls", "seed=0", "arm=fre_bits").out.endswith("(did you mean 'free_bits'?)\n")
 
 

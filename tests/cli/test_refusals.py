@@ -282,7 +282,7 @@ def test_a_launcher_is_told_in_its_own_words(words: str, text: str, lab: Lab) ->
 @pytest.mark.parametrize(
     ("grid", "text"),
     [
-        ("seed=0,1 latent_dim=4,0", "latent_dim=0 seed=0: latent_dim: 0 given; must be a whole number, at least 1"),
+        ("seed=0,1 latent_dim=4,0", "seed=0 latent_dim=0: latent_dim: 0 given; must be a whole number, at least 1"),
         ("prior=normal,mixtur", f"prior=mixtur: no such option; allowed: {options('prior')} (did you mean 'mixture'?)"),
         ("rate=identity,free_bits rate.nats=0.1", "rate=identity: rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
         ("mitigation=none,free_bits rate.nats=0.1", "mitigation=none: rate.nats: rate=identity has no such key; it belongs to rate=capacity or free_bits or hinge"),
@@ -290,7 +290,8 @@ def test_a_launcher_is_told_in_its_own_words(words: str, text: str, lab: Lab) ->
     ],
 )  # fmt: skip
 def test_a_grid_whose_last_point_is_wrong_starts_nothing(grid: str, text: str, lab: Lab) -> None:
-    check_refused(lab, ["-m", *TINY, *grid.split()], text, "train")
+    fixed = [word for word in TINY if not (word.startswith("latent_dim") and "latent_dim" in grid)]
+    check_refused(lab, ["-m", *fixed, *grid.split()], text, "train")
 
 
 def test_a_refusal_has_a_traceback_only_when_asked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
