@@ -52,8 +52,12 @@ def difference_text(difference: Difference, join: str = " ") -> str:
     """A difference with its interval: `+1.90 [1.20, 2.60]`."""
     if difference.mean is None:
         return words.NOTHING
-    ends = words.interval(difference.low, difference.high)
-    return f"{words.number(difference.mean, sign=True)}{join}{ends}"
+    return f"{difference_mean(difference)}{join}{words.interval(difference.low, difference.high)}"
+
+
+def difference_mean(difference: Difference) -> str:
+    """A difference without its interval: `+1.90`."""
+    return words.NOTHING if difference.mean is None else words.number(difference.mean, sign=True)
 
 
 def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequence[str], notes: Sequence[str]) -> None:
@@ -99,7 +103,9 @@ def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table
 def _compared(study: Study, name: str, compared: Comparison | None, join: str) -> tuple[str, str]:
     if compared is None:
         return ("reference" if name == study.reference.name else "control"), ""
-    cost = difference_text(compared.cost, join)
-    return difference_text(
-        compared.rate, join
-    ), cost if compared.measure == "NLL" else f"{cost}{join}({compared.measure})"
+    rate, cost = (difference_text(difference, join) for difference in (compared.rate, compared.cost))
+    if compared.measure != "NLL":
+        cost = f"{cost}{join}({compared.measure})"
+    mean = difference_mean(compared.rate if compared.unasked == "rate" else compared.cost)
+    unasked = f"{mean}{join}(not asked)"
+    return unasked if compared.unasked == "rate" else rate, unasked if compared.unasked == "cost" else cost

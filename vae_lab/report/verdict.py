@@ -47,6 +47,13 @@ class Comparison:
         return self.cost.negated() if self.leads_with_likelihood else self.rate
 
     @property
+    def unasked(self) -> str | None:
+        """The column of the question that is not asked of this arm, `rate` or `cost`; None where both are asked."""
+        if self.first.is_shown:
+            return None
+        return "rate" if self.leads_with_likelihood else "cost"
+
+    @property
     def is_winner(self) -> bool:
         """Whether the arm is claimed to be better than the reference in anything: more rate, or likelihood gained."""
         return (self.rate.is_shown and (self.rate.mean or 0) > 0) or (self.cost.is_shown and (self.cost.mean or 0) < 0)
