@@ -4,17 +4,19 @@ import contextlib
 import itertools
 import shlex
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.amounts import counted, duration
 from vae_lab.arguments import expand, given, parse_overrides, varying
+from vae_lab.claim import claim
 from vae_lab.errors import RequestError
 from vae_lab.options import folders
 from vae_lab.points import composed
-from vae_lab.store import PLAN, RunDirectory, to_json, write_atomically
+from vae_lab.records import loads
+from vae_lab.store import PLAN, Damaged, RunDirectory, read_plan, signatures_of, to_json, write_atomically
 from vae_lab.study import Point, Study, register_study
 
 if TYPE_CHECKING:
@@ -72,9 +74,8 @@ def _at_arm(point: list[str]) -> Iterator[None]:
         raise RequestError(f"{_arm(point)}: {error}") from error
 
 
-def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
-    """Freezes which cell is which run, in the study's folder, which it returns."""
-    folder = cells[0].directory.path.parent
+def content_of(study: Study, cells: list[Cell], command: list[str]) -> dict[str, Any]:
+    """The plan of a launch: which cell is which run."""
     content = {
         "study": study.content["study"],
         "command": shlex.join(["vae-lab", "train", "-m", *command]),
@@ -89,8 +90,24 @@ def write_plan(study: Study, cells: list[Cell], command: list[str]) -> Path:
             for cell in cells
         ],
     }
-    write_atomically(folder / PLAN, to_json(content))
-    return folder
+    return dict(loads(to_json(content)))  # as a reader of the file has it
+
+
+LAUNCHES = 20  # before this one, that a plan remembers
+
+
+def write_plan(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes the plan of a launch into the study's folder. Another launch of the study may do so at the same moment: each
+    leaves the plans of the others in, but for those whose cells are all its own."""
+    own = {cell["signature"] for cell in content["cells"]}
+    with claim(folder, f"{folder}: another launch writes its plan; waiting for it"):
+        try:
+            before = read_plan(folder) or {}
+        except Damaged:
+            before = {}
+        launches = [{key: before[key] for key in ("command", "cells") if key in before}, *(before.get("others") or [])]
+        others = [launch for launch in launches if not own.issuperset(signatures_of(launch))]
+        write_atomically(folder / PLAN, to_json({**content, "others": others[:LAUNCHES]}))
 
 
 def side_by_side(threads: int, runs: int) -> int:

@@ -257,6 +257,11 @@ def read_plan(study: Path) -> dict[str, Any] | None:
     return _read_if_there(study / PLAN, Plan)
 
 
+def signatures_of(launch: Mapping[str, Any]) -> set[str]:
+    """Returns the runs that a launch of a study asked for, by its plan."""
+    return {cell["signature"] for cell in launch.get("cells") or [] if "signature" in cell}
+
+
 def read_search(folder: Path) -> dict[str, Any] | None:
     """What a search has noted in the folder of its runs (`search.json`: `objectives`, each `max` or `min`, and the `storage`
     of its trials), if it is one's."""

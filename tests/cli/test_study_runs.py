@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from small_runs import ELSEWHERE, STUDY, Lab, Said, check_alone, finish, results, start, updates, write_study
 
+from vae_lab.report import build as report
+
 SERIAL = "hydra/launcher=basic"
 
 
@@ -257,3 +259,28 @@ def test_options_that_change_under_way_change_no_run_unnoticed(
     assert left_out.endswith(" now; options or data have changed meanwhile")
     assert end == "1 of 2 runs did not end; the same command goes on from here"
     assert states(in_tmp) == {"changing": "completed"}
+
+
+def test_two_launches_with_other_seeds_report_each_on_its_own(small: Path) -> None:
+    """In processes of their own, at once: neither plan is lost, each table has its launch's seed, and says of the other."""
+    seeds = {seed: start(small, "study", "small", "arm=plain", f"seed={seed}", SERIAL) for seed in (3, 4)}
+    said = {seed: finish(process) for seed, process in seeds.items()}
+    assert [(each.code, each.err) for each in said.values()] == [(0, ""), (0, "")]
+    folder = small / "runs" / "small"
+    runs = {result["seed"]: name for name, result in results(small).items()}
+    plan = json.loads((folder / "plan.json").read_text())
+    plans = [plan, *plan["others"]]
+    assert {one["cells"][0]["over"]["seed"]: one["cells"][0]["signature"] for one in plans} == runs
+    last, other = (one["cells"][0]["over"]["seed"] for one in plans)
+    for launch in plans:
+        (cell,) = launch["cells"]
+        elbo = results(small)[cell["signature"]]["metrics"]["test/elbo"]
+        assert f" {elbo:.2f}" in said[cell["over"]["seed"]].out
+    assert f"Not in this report: 1 run of another launch (1 ended): {plans[1]['command']}." in report(folder).notes
+    assert [row.over for row in report(folder).study.rows] == [{"seed": last}]
+    assert [row.over for row in report(folder, plans[1] | {"study": plan["study"]}).study.rows] == [{"seed": other}]
+    both = finish(start(small, "study", "small", "arm=plain", "seed=3,4", SERIAL))
+    assert (both.code, both.err) == (0, "")
+    assert "2 runs, 2 done already" in both.out
+    assert "Not in this report" not in both.out
+    assert json.loads((folder / "plan.json").read_text())["others"] == []

@@ -1,5 +1,6 @@
 """The commands that train nothing: `report`, `evaluate`, `options`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +11,6 @@ def report(argv: list[str]) -> int:
     from vae_lab import report as reports
     from vae_lab.errors import RequestError
     from vae_lab.lookup import find_run
-    from vae_lab.stages import Stages
 
     asked = _report_request(argv)
     if not asked.paths:
@@ -26,14 +26,22 @@ def report(argv: list[str]) -> int:
         serve(folders, asked.host, asked.port)
         return 0
     for folder in folders:
-        with Stages(say_aside, "report") as stage:
-            stage(f"reading the runs of {folder}")
-            made = reports.build(folder)
-            stage(f"writing the page of {folder}")
-            page, table = reports.write(folder, made)
-        reports.print_table(folder, made)
-        print(f"{page}\n{table}")
+        show_report(folder)
     return 0
+
+
+def show_report(folder: Path, plan: Mapping[str, Any] | None = None) -> None:
+    """Writes the report on a folder, or on the cells of a launch's own plan in it, and prints its table."""
+    from vae_lab import report as reports
+    from vae_lab.stages import Stages
+
+    with Stages(say_aside, "report") as stage:
+        stage(f"reading the runs of {folder}")
+        made = reports.build(folder, plan)
+        stage(f"writing the page of {folder}")
+        page, table = reports.write(folder, made)
+    reports.print_table(folder, made)
+    print(f"{page}\n{table}")
 
 
 def _report_request(argv: list[str]) -> Any:

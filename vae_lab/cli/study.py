@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.amounts import counted
-from vae_lab.cli.runs import report
+from vae_lab.cli.runs import show_report
 from vae_lab.cli.train import RETRY, multirun, summarise
 from vae_lab.cli.words import only_shows, warn, without_flag
 
@@ -49,14 +49,17 @@ def study(argv: list[str]) -> int:
         return 0
     folder = tasks[0].path.parent
     with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):
-        plan.write_plan(chosen, cells, command)
-        ended = _launch(folder, tasks, command, given, retry_failed)
+        content = plan.content_of(chosen, cells, command)
+        plan.write_plan(folder, content)
+        ended = _launch(folder, tasks, command, given, retry_failed, content)
     failed = summarise(tasks)
-    report([str(folder)])
+    show_report(folder, content)
     return int(failed or not ended)
 
 
-def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str], retry_failed: bool) -> bool:
+def _launch(
+    folder: Path, tasks: list[Any], command: list[str], given: list[str], retry_failed: bool, content: dict[str, Any]
+) -> bool:
     """Runs what is not done, with a page that follows it; False if that was stopped before its end."""
     from vae_lab import grid, plan, progress, run
     from vae_lab import report as reports
@@ -73,7 +76,7 @@ def _launch(folder: Path, tasks: list[Any], command: list[str], given: list[str]
         print(f"{jobs} side by side, {counted(threads, 'thread')} each: {' '.join(launcher)}", flush=True)
     progress.begin(folder, len(runs), [task.path.name for task in pending])
     print(f"live: {folder / reports.PAGE}", flush=True)
-    with reports.live_page(folder):
+    with reports.live_page(folder, content):
         return multirun(["-m", *command, *launcher], tasks, retry_failed)
 
 

@@ -29,7 +29,9 @@ def sweep_yaml(argv: list[str]) -> int:
 
     cells = plan.plan(chosen, overrides, config_dir)
     warn(cell.task.request for cell in cells)
-    file = plan.write_plan(chosen, cells, words) / SWEEP
+    folder = cells[0].directory.path.parent
+    plan.write_plan(folder, plan.content_of(chosen, cells, words))
+    file = folder / SWEEP
     write_atomically(file, yaml.safe_dump(_sweep(chosen, words, config_dir), sort_keys=False, width=120))
     print(f"{file}  {counted(len(cells), 'run')}\nwandb sweep {file}\nwandb agent SWEEP_ID")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from vae_lab.report.cells import Study
@@ -62,18 +63,24 @@ class Report:
         return render(self)
 
 
-def build(path: Path) -> Report:
-    """Reads a study's folder, or any folder of run directories. Errors: `reading.NoReport`, a `RequestError`."""
+def build(path: Path, plan: "Mapping[str, Any] | None" = None) -> Report:
+    """Reads a study's folder, or any folder of run directories.
+
+    Arguments:
+        plan: of a launch that reports on its own cells; by default that of the last one.
+
+    Errors: `reading.NoReport`, a `RequestError`.
+    """
     from vae_lab.report.reading import read
 
-    return Report(read(Path(path)))
+    return Report(read(Path(path), plan=plan))
 
 
-def live_page(folder: Path) -> "AbstractContextManager[None]":
+def live_page(folder: Path, plan: "Mapping[str, Any] | None" = None) -> "AbstractContextManager[None]":
     """Keeps the page of a study's folder up to date while the block runs: `with report.live_page(folder): ...`."""
     from vae_lab.report.live import kept_up_to_date
 
-    return kept_up_to_date(Path(folder))
+    return kept_up_to_date(Path(folder), plan)
 
 
 def write(path: Path, report: Report | None = None) -> tuple[Path, Path]:

@@ -218,6 +218,7 @@ class Study:
     rows: tuple[Row, ...]
     command: str | None = None
     is_planned: bool = True
+    elsewhere: tuple[str, ...] = ()  # what else there is of it, that this report is not on
 
     @property
     def name(self) -> str:

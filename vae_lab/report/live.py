@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,10 @@ LISTED = 16  # runs under way that the page names
 
 
 @contextlib.contextmanager
-def kept_up_to_date(folder: Path) -> Iterator[None]:
+def kept_up_to_date(folder: Path, plan: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Writes `report.html` into a study's folder from a thread, until the block ends; where it ends with an error, an
     interrupt too, a last time, saying that the study has stopped. Nothing that goes wrong here reaches the study."""
-    writer = _Writer(folder)
+    writer = _Writer(folder, plan)
     writer.start()
     try:
         yield
@@ -40,8 +40,9 @@ def kept_up_to_date(folder: Path) -> Iterator[None]:
 
 
 class _Writer(threading.Thread):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plan: Mapping[str, Any] | None) -> None:
         super().__init__(name="report", daemon=True)
+        self._plan = plan
         self._folder, self._ended, self._pause = folder, threading.Event(), PAUSE
         self._known: Known = {}
 
@@ -60,7 +61,7 @@ class _Writer(threading.Thread):
 
     def _write(self, stopped: bool = False) -> None:
         try:
-            made, self._known = build_live(self._folder, self._known, self._pause, stopped)
+            made, self._known = build_live(self._folder, self._known, self._pause, stopped, self._plan)
             if stopped or not self._ended.is_set():
                 store.write_atomically(self._folder / PAGE, made.html)
         except NoReport:  # a search that has no run yet
@@ -69,15 +70,18 @@ class _Writer(threading.Thread):
             logging.getLogger(__name__).warning("the live page could not be written: %s", error)
 
 
-def build_live(folder: Path, known: Known, pause: float, stopped: bool = False) -> tuple[Report, Known]:
+def build_live(
+    folder: Path, known: Known, pause: float, stopped: bool = False, plan: Mapping[str, Any] | None = None
+) -> tuple[Report, Known]:
     """The report of a study that runs, and what the next one need not read again.
 
     Arguments:
         known: as returned before; empty at first.
         pause: seconds after which a browser loads the page again.
         stopped: whether nobody will write the page again.
+        plan: of the launch that runs it.
     """
-    study = read(folder, known)
+    study = read(folder, known, plan)
     return Report(study, state(study, pause, stopped)), finished(study)
 
 

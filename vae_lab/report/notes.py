@@ -29,6 +29,7 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
         _steps,
         _tuning,
         _shared,
+        _elsewhere,
         _requests,
         _units,
     )
@@ -163,6 +164,11 @@ def _shared(study: Study) -> Iterator[str]:
     for cells in dict.fromkeys(tuple(dict.fromkeys(found)) for found in users.values()):
         if len(cells) > 1:
             yield f"{' and '.join(cells)} share runs: their settings come to the same."
+
+
+def _elsewhere(study: Study) -> Iterator[str]:
+    if study.elsewhere:
+        yield f"Not in this report: {'; '.join(study.elsewhere)}."
 
 
 def _requests(study: Study) -> Iterator[str]:

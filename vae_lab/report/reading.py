@@ -2,12 +2,14 @@
 began is a row that says so.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vae_lab import store
+from vae_lab.amounts import counted
 from vae_lab.errors import RequestError
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
@@ -26,17 +28,18 @@ class NoReport(RequestError):
     """A path that no report can be made of; the message is one line for the person who asked."""
 
 
-def read(path: Path, known: Known | None = None) -> Study:
+def read(path: Path, known: Known | None = None, plan: Mapping[str, Any] | None = None) -> Study:
     """A study's folder (with `plan.json`), or any folder of run directories. Errors: `NoReport`.
 
     Arguments:
         known: `finished(study)` of an earlier reading, whose runs are not read again.
+        plan: of a launch that asks for its own cells; by default the one in the folder.
     """
     known = known or {}
     if not path.is_dir():
         raise NoReport(f"{path}: no such folder")
     try:
-        plan = store.read_plan(path)
+        plan = store.read_plan(path) if plan is None else plan
         study = _planned(path, plan, known) if plan is not None else _unplanned(path, known)
     except store.Damaged as error:
         raise NoReport(f"{error} (the study's command writes it again)") from error
@@ -61,7 +64,22 @@ def _planned(path: Path, plan: Mapping[str, Any], known: Known) -> Study:
     if cells is None:
         raise store.Damaged(f"{path / store.PLAN} is damaged: it has no list of cells")
     rows = tuple(_planned_row(path, cell, known) for cell in cells)
-    return Study(path, facts, rows, _command(plan.get("command")))
+    return Study(path, facts, rows, _command(plan.get("command")), elsewhere=tuple(_elsewhere(path, plan)))
+
+
+def _elsewhere(path: Path, plan: Mapping[str, Any]) -> Iterator[str]:
+    """Says what else there is of the study: cells of other launches, and runs that no launch has planned."""
+    there, left = set(store.names_of_runs(path)), store.signatures_of(plan)
+    with contextlib.suppress(store.Damaged):
+        stored = store.read_plan(path) or {}
+        for launch in [stored, *(stored.get("others") or [])]:
+            others = store.signatures_of(launch) - left
+            left |= others
+            if others:
+                done = sum((path / name / store.RESULT).exists() for name in others)
+                yield f"{counted(len(others), 'run')} of another launch ({done} ended): {_command(launch.get('command'))}"
+    if rest := there - left:
+        yield f"{counted(len(rest), 'run')} in its folder that no launch has planned"
 
 
 def _command(command: Any) -> str | None:
