@@ -141,6 +141,16 @@ def write_plan(folder: Path, study: Mapping[str, Any], cells: list[dict[str, Any
     (folder / "plan.json").write_text(json.dumps({"study": study, "command": command, "cells": cells}))
 
 
+def change(file: Path, place: tuple[Any, ...], value: Any) -> None:
+    """Replaces one entry of a JSON file, or adds it."""
+    content = json.loads(file.read_text())
+    node = content
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    file.write_text(json.dumps(content))
+
+
 SEVEN = {
     "vanilla": [Truth(1.7, -20.6, 5)],
     "kl_annealing": [Truth(3.6, -20.6, 11)],

@@ -1,4 +1,17 @@
-"""Amounts as a person says them, the same on the terminal and on the page."""
+"""Amounts as a person says them, the same on the terminal and on the page; and any text as a terminal may have it."""
+
+
+def visible(text: str) -> str:
+    """Returns a text with everything written out that is no letter, sign or end of line: a terminal obeys control
+    characters, and a stored text may hold any.
+
+    Example:
+        >>> visible("no \x1b[31mroom\r")
+        'no \\x1b[31mroom\\r'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def counted(count: int, noun: str) -> str:

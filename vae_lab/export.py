@@ -1,11 +1,10 @@
 """Rows as a file that other tools read: CSV, or Parquet with a type for every column."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_lab.csv_text import csv_text
 from vae_lab.errors import RequestError
 from vae_lab.index import Row
 from vae_lab.selection import plain
@@ -26,11 +25,7 @@ def _cell(value: Any) -> str | int | float | bool | None:
 
 
 def _csv(columns: Mapping[str, list[Any]], file: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomically(file, text.getvalue())
+    write_atomically(file, csv_text([columns, *zip(*columns.values(), strict=True)]))
 
 
 def _parquet(columns: Mapping[str, list[Any]], file: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab import index
-from vae_lab.amounts import number
+from vae_lab.amounts import number, visible
 from vae_lab.index import Row
 from vae_lab.metrics import DOUBTED, information_doubt
 
@@ -99,7 +99,7 @@ def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None
 
 def _aligned(key: str, title: str, values: list[Any]) -> list[str]:
     """The cells of a column, its title first, all of one width."""
-    texts = {id(value): shown(key, value) for value in _once(values)}
+    title, texts = visible(title), {id(value): shown(key, value) for value in _once(values)}
     width = max(len(title), *map(len, texts.values()))
     aligned = str.rjust if "/" in key else str.ljust
     cells = {which: aligned(text, width) for which, text in texts.items()}
@@ -114,7 +114,7 @@ def shown(key: str, value: Any) -> str:
         return f"{value:.0f}" if value.is_integer() else number(value)
     text = "" if value is None else " ".join(value) if key == "overrides" else str(value)
     text = text.rpartition(".")[2] if text.startswith("vae_lab.") else text
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return visible(text).replace("\n", "\\n")
 
 
 def print_runs(rows: Sequence[Row], columns: dict[str, str] | None = None, asked: Iterable[str] = ()) -> None:
@@ -122,7 +122,7 @@ def print_runs(rows: Sequence[Row], columns: dict[str, str] | None = None, asked
     terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     shown = columns or columns_of(rows, asked)
     lines = table(rows, shown, None if columns else terminal)
-    print(*lines, *_doubts(rows, shown), *_made_by_others(rows), sep="\n", flush=True)
+    print(*map(visible, [*lines, *_doubts(rows, shown), *_made_by_others(rows)]), sep="\n", flush=True)
 
 
 def _doubts(rows: Sequence[Row], columns: Collection[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """A checked request for a run, and the directory that is its name."""
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from vae_lab.amounts import visible
 from vae_lab.arguments import given
 from vae_lab.build import build
 from vae_lab.check import check_request
@@ -27,7 +27,9 @@ from vae_lab.trial import has_foreign, try_parts
 Say = Callable[[str], None]
 
 
-print_line: Say = functools.partial(print, flush=True)
+def print_line(text: str) -> None:
+    """Prints what a run says; some of it comes from its files."""
+    print(visible(text), flush=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Files of runs and studies that cannot be what the lab wrote: each is reported in a line, and none counts or stops the rest."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from small_runs import TINY, Lab
-from synthetic_study import Truth, write_picture, write_study
+from synthetic_study import Truth, change, write_picture, write_study
 
 from vae_lab import index, report
 from vae_lab.report.reading import NoReport
@@ -39,15 +38,6 @@ ODD_PLANS: list[tuple[tuple[Any, ...], Any, str]] = [
     (("cells", 0, "signature"), "/etc", "cells.0.signature: '/etc' given; must be the name of a folder"),
     (("cells", 0, "strength"), [1], "cells.0.strength: [1] given; must be keys with values or null"),
 ]  # fmt: skip
-
-
-def change(file: Path, place: tuple[Any, ...], value: Any) -> None:
-    content = json.loads(file.read_text())
-    node = content
-    for key in place[:-1]:
-        node = node[key]
-    node[place[-1]] = value
-    file.write_text(json.dumps(content))
 
 
 @pytest.fixture

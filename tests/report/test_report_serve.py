@@ -184,3 +184,42 @@ def test_a_port_that_is_taken_is_told(folder: Path, capfd: pytest.CaptureFixture
     assert end.value.code == 2
     told = f"report: cannot serve on 127.0.0.1 port {port}: Address already in use; another: --port {port + 1}"
     assert told in capfd.readouterr().err
+
+
+def test_a_slow_client_has_its_time_and_keeps_no_other_waiting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that says nothing is sent away after a silence, one that says a letter now and then after its time in all."""
+    monkeypatch.setattr(serve._Handler, "timeout", 2.0)
+    monkeypatch.setattr(serve, "LONGEST", 5.0)
+    with serve.Server([folder], port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Address(server.port).get("/")  # makes the page
+        clients = {name: socket.create_connection(("127.0.0.1", server.port), 30) for name in ("silent", "slow")}
+        begun, ends = time.monotonic(), {}
+        assert Address(server.port).get("/results.csv")[0] == 200
+        clients["slow"].sendall(b"GET / HTTP/1.1\r\n")
+        while len(ends) < 2 and time.monotonic() < begun + 30:
+            for name, client in clients.items():
+                if name not in ends and is_closed(client, name == "slow"):
+                    ends[name] = time.monotonic() - begun
+        assert 1.9 < ends["silent"] < ends["slow"]
+        assert 4.9 < ends["slow"] < 25
+        assert Address(server.port).get("/")[0] == 200
+        for client in clients.values():
+            client.close()
+        server.shutdown()
+    assert capfd.readouterr().err == ""
+
+
+def is_closed(client: socket.socket, talks: bool) -> bool:
+    """Whether the other end has hung up, a third of a second from now."""
+    client.settimeout(0.3)
+    try:
+        if talks:
+            client.sendall(b"x")
+        return client.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from vae_lab.amounts import counted
+from vae_lab.amounts import counted, visible
 from vae_lab.errors import RequestError, listed, nearest
 
 FLAGS = {
@@ -32,7 +32,7 @@ def ls(argv: list[str]) -> int:
     chosen = selection.ordered(selection.chosen(rows, comparisons, names), order, names)[:limit]
     missing = [pair for each in comparisons for pair in each.missing(rows, names)]
     if chosen and missing:
-        print(f"no run has {' or '.join(word + hint for word, hint in missing)}", file=sys.stderr)
+        print(visible(f"no run has {' or '.join(word + hint for word, hint in missing)}"), file=sys.stderr)
     if "--export" in flags:
         from vae_lab.export import export
 
@@ -40,7 +40,7 @@ def ls(argv: list[str]) -> int:
         print(f"{flags['--export']}: {counted(len(chosen), 'run')}")
     elif not chosen:
         hint = next((hint for _, hint in missing if hint), "")
-        print(f"no runs in {folder} with {' '.join(compared)}{hint}")
+        print(visible(f"no runs in {folder} with {' '.join(compared)}{hint}"))
     else:
         asked = [names[name.removeprefix("-")] for name in order]
         asked += [each.key(names) for each in comparisons if each.sign not in ("=", "!=")]

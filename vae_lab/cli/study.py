@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from vae_lab.amounts import counted
+from vae_lab.amounts import counted, visible
 from vae_lab.cli.runs import show_report
 from vae_lab.cli.train import RETRY, multirun, summarise
 from vae_lab.cli.words import only_shows, warn, without_flag
@@ -45,7 +45,7 @@ def study(argv: list[str]) -> int:
     launching.check_launcher(tasks[0].words, asked.config_dir)
     warn(task.request for task in tasks)
     if dry:
-        print("\n".join([*plan.described(cells, retry_failed), *_power(chosen, cells)]))
+        print(visible("\n".join([*plan.described(cells, retry_failed), *_power(chosen, cells)])))
         return 0
     folder = tasks[0].path.parent
     with launching.unless_refused(folder / name for name in (store.PLAN, progress.LAUNCH, reports.PAGE)):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vae_lab.amounts import counted
+from vae_lab.amounts import counted, visible
 from vae_lab.cli.words import figures_of, only_shows, print_table, say_error, warn, without_flag
 
 MOST_TRIED = 10**8
@@ -293,7 +293,7 @@ def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) 
         return
     head = progress.of_study(asked.directory.path.parent) if multirun else ""
     if not (head and done_before):
-        print(f"{head}{asked.label}  {text}", flush=True)
+        print(visible(f"{head}{asked.label}  {text}"), flush=True)
     if not multirun:
         print(asked.directory.path, flush=True)
 

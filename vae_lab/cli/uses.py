@@ -6,6 +6,7 @@ from pathlib import Path
 def use(name: str, argv: list[str]) -> int:
     """`vae-lab NAME RUN [option=value ...]`: prints the numbers, and where they and the pictures are."""
     from vae_lab import arguments
+    from vae_lab.amounts import visible
     from vae_lab.cli.words import only_shows, say_aside
     from vae_lab.errors import RequestError
     from vae_lab.forms import written
@@ -33,7 +34,8 @@ def use(name: str, argv: list[str]) -> int:
         stage(f"at work on {runs[0]}")
         answer, paths = uses.use(name, run, options, asked.config_dir)
     for key, value in flatten(answer.numbers).items():
-        print(f"{key:40} {'n/a' if value is None else f'{value:.4g}' if isinstance(value, float) else value}")
+        shown = "n/a" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        print(visible(f"{key:40} {shown}"))
     print(*paths, sep="\n")
     return 0
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from vae_lab.report.reading import Known
 LOOPBACK, PORT = "127.0.0.1", 8765
 LOOK = 1.0  # seconds between two looks at a folder, at least: one at thousands of runs takes a part of a second
 READ = frozenset({store.PLAN, store.RESULT, store.HISTORY, store.CONFIG, ".launch.json"})
+SILENT, LONGEST = 15.0, 120.0  # seconds that a client may say nothing, and that it has in all
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 FIGURE = re.compile(r"[\w.-]+/figures/[\w-]+\.png")
 HTML, CSV, PNG = "text/html; charset=utf-8", "text/csv; charset=utf-8", "image/png"
@@ -90,6 +92,11 @@ class Server(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.server_address[1])
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that has gone, or was sent away; the terminal belongs to the person."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 def _names(folders: Iterable[Path]) -> dict[str, Path]:
     """Where each folder's report is; a folder that is given twice is there once."""
@@ -102,10 +109,31 @@ def _names(folders: Iterable[Path]) -> dict[str, Path]:
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
+    timeout = SILENT
     server_version, sys_version = "vae-lab", ""
 
+    def setup(self) -> None:
+        self._give_time()
+        super().setup()
+
+    def finish(self) -> None:
+        self._limit.cancel()
+        super().finish()
+
+    def _give_time(self) -> None:
+        """Gives the client its time: one that reads or writes a byte now and then would otherwise stay for ever."""
+        self._limit = threading.Timer(LONGEST, self._hang_up)
+        self._limit.daemon = True
+        self._limit.start()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone by itself
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def do_GET(self) -> None:
+        self._limit.cancel()  # while we are at work, it is we who are slow
         status, kind, content = self._answer()
+        self._give_time()
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(content)), "Cache-Control": "no-store"}
         for name, value in (headers | {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}).items():

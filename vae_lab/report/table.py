@@ -1,13 +1,13 @@
 """The table of a study, as `results.csv` and on the terminal."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from vae_lab.amounts import visible
+from vae_lab.csv_text import csv_text
 from vae_lab.report import words
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.shown import Shown
@@ -22,11 +22,8 @@ WIDE = 118  # columns of a terminal on which a figure and its spread fit on one 
 
 def results_csv(study: Study) -> str:
     """One row a run and cell, chosen or not, with every metric exactly as `result.json` has it; empty for null."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "cell", *study.varied_names, *study.over_names, "signature", "status", *study.metric_names])
-    writer.writerows(_record(study, row) for row in study.rows)
-    return text.getvalue()
+    titles = ["arm", "cell", *study.varied_names, *study.over_names, "signature", "status", *study.metric_names]
+    return csv_text([titles, *(_record(study, row) for row in study.rows)])
 
 
 def _record(study: Study, row: Row) -> list[object]:
@@ -77,13 +74,15 @@ def print_rich(study: Study, comparisons: Sequence[Comparison], verdict: Sequenc
         *(f"Note: {note}" for note in [*notes, *(line for line in shown.left_out if " arms (" in line)]),
         *failures,
     ):
-        console.print(line, soft_wrap=not console.is_terminal)
+        console.print(visible(line), soft_wrap=not console.is_terminal)
 
 
 def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table:
     study = shown.study
-    table = Table(title=study.name, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left")
-    reference = study.reference.name
+    table = Table(
+        title=visible(study.name), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left"
+    )
+    reference = visible(study.reference.name)
     table.add_column("arm", overflow="fold", min_width=min(max(len(arm.name) for arm in shown.arms), NAME))
     heads = (f"rate minus\n{reference}", f"cost against\n{reference}") if comparisons else ()
     chosen_by = () if study.is_planned else tuple(study.objectives)
@@ -91,7 +90,7 @@ def _table(shown: Shown, comparisons: dict[str, Comparison], join: str) -> Table
         table.add_column(head, justify="right", overflow="fold")
     for arm in shown.arms:
         cell = arm.chosen
-        label = f"{arm.name}{join}{words.strength(cell.strength)}".strip()
+        label = visible(f"{arm.name}{join}{words.strength(cell.strength)}".strip())
         names = (*chosen_by, "test/elbo", "test/nll", "test/rate")
         figures = [summary_text(cell.summary(name), join=join) for name in names]
         active = summary_text(cell.summary("test/active_units"), 1, join)

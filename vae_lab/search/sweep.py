@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vae_lab.amounts import counted
+from vae_lab.amounts import counted, visible
 from vae_lab.config import composer
 from vae_lab.errors import RequestError
 from vae_lab.grid import forget_before, handed_out, stamp
@@ -185,7 +185,7 @@ class Told:
             run, error = trial.user_attrs.get("run"), str(trial.user_attrs.get("error")).strip().partition("\n")[0]
             words = " ".join(self.search.words(trial.params)) if self.search.is_whole(trial) else ""
             log = str(Path(run) / LOG) if run else "not begun"
-            table.add_row(*map(escape, (f"trial {trial.number}", words, error, log)))
+            table.add_row(*map(escape, (f"trial {trial.number}", words, visible(error), log)))
         return table
 
     def _show_best(self, best: list[FrozenTrial]) -> None:

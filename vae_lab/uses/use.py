@@ -1,6 +1,5 @@
 """A use of a finished run: what it is told, what it answers, and where that is kept."""
 
-import csv
 import functools
 import inspect
 import io
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vae_lab.build import build
+from vae_lab.csv_text import csv_text
 from vae_lab.data.dataset import DataError, Dataset
 from vae_lab.errors import RequestError, first_line, left_out
 from vae_lab.evaluation.panels import COLUMNS, panel
@@ -110,7 +110,7 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
     those of an earlier answer which this one has not are known and removed."""
     json, figures = path / USES / f"{name}.json", path / "figures"
     files = {
-        path / USES / f"{name}_{table}.csv": _csv(rows).encode(errors="surrogateescape")
+        path / USES / f"{name}_{table}.csv": csv_text(rows).encode(errors="surrogateescape")
         for table, rows in answer.tables.items()
     }
     files |= {figures / f"{name}_{key}.png": image for key, image in _images(name, answer)}
@@ -144,12 +144,6 @@ def _files(path: Path, name: str) -> set[Path]:
     own = re.compile(rf"({USES}|figures)/{re.escape(name)}_[^/\\]+\.(csv|png)")
     files = told if isinstance(told, list) else []
     return {path / file for file in files if isinstance(file, str) and own.fullmatch(file)}
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _drawn(spec: Mapping[str, Any]) -> bytes:
