@@ -80,7 +80,7 @@ NO_STUDY = {
     "controls that are no list": ("reference:", "controls: plain\n  reference:", "study.controls: 'plain' given; must be a list or null"),
     "a budget that is a number": ("reference:", "budget: 7\n  reference:", "study.budget: 7 given; must be keys with values or null"),
     "a figure without a metric": ("reference:", "published: [{arm: plain, value: 1}]\n  reference:", "study.published.0: it has no metric"),
-    "a figure that is a text": ("reference:", "published: [{arm: plain, metric: test/nll, value: about 3}]\n  reference:", "study.published.0.value: 'about 3' given; must be a number"),
+    "a figure that is a text": ("reference:", "published: [{arm: plain, metric: test/nll, value: about 3}]\n  reference:", "study.published.0.value: 'about 3' given; must be a number or null"),
     "a prediction without a value": ("reference:", "predicted: [{arm: plain, metric: test/nll}]\n  reference:", "study.predicted.0: it has no value"),
     "a question that is none": ("question: Does it run?", "question: [1]", "study.question: [1] given; must be text or null"),
     "a number for a reference": ("reference: plain", "reference: 3", "study.reference: 3 given; must be text or null"),
