@@ -126,9 +126,8 @@ def choice(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_what_goes_with_the_data_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choice(Planted(), monkeypatch) == "classifier"
-    assert choice(Planted(labels=1), monkeypatch) == "random_conv"
-    assert choice(Planted(labels=None), monkeypatch) == "random_conv"
+    assert choice(Planted(), monkeypatch) == "edges"
+    assert choice(Planted(labels=None), monkeypatch) == "edges"
     assert choice(LinearGaussian(), monkeypatch) == "pixels"
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_is_not_the_networks_costs_one_line_and_runs_nothing(weights
     [
         ("f.pth", LinearGaussian(), "inception is for images, and these data are vectors; there is pixels"),
         ("f.pth", Pictures(2), "inception is for images of one or three channels, and these have 2"),
-        ("f.pth", Pictures(3, "real"), r"inception is for images in \[0, 1\], and these are real-valued; there is random_conv"),
+        ("f.pth", Pictures(3, "real"), r"inception is for images in \[0, 1\], and these are real-valued; there is edges"),
         (None, Pictures(3), "inception needs weights=FILE, and downloads none: torch-fidelity releases weights-inception-2015-12-05-6726825d.pth"),
     ],
 )  # fmt: skip

@@ -36,7 +36,7 @@ def told(run: Path) -> dict[str, Any]:
     return numbers
 
 
-SUITED = {"binary": "classifier", "autoregressive": "classifier", "vectors": "pixels"}
+SUITED = {"vectors": "pixels"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +61,7 @@ def test_every_kind_of_model_gives_new_examples(kind: str, made: Make, lab: Lab)
     names = {Path(line).stem for line in said.out.splitlines() if line.endswith(".png")}
     expected = {"sample_draw", "sample_nearest"} | ({"sample_mean"} if found.mean is not None else set())
     assert names == (expected if train.dim() == 4 else set())
-    assert numbers["features"]["name"] == SUITED.get(kind, "random_conv")
+    assert numbers["features"]["name"] == SUITED.get(kind, "edges")
     assert numbers["measured"] == min(count, len(train), len(test))
     assert numbers["density"] == "prior (the model's own)"
     kernel = numbers["draw"].pop("kernel_distance"), numbers["test"].pop("kernel_distance_error")
@@ -171,7 +171,7 @@ def test_the_log_density_of_codes_is_in_closed_form_for_the_prior(made: Make, la
 def test_what_is_declared_is_the_same_again_and_what_is_drawn_is_not(made: Make, lab: Lab) -> None:
     run, found = made("binary"), []
     for seed in (0, 0, 1):
-        assert lab("sample", run, "count=30", f"seed={seed}").code == 0
+        assert lab("sample", run, "count=30", "features=classifier", f"seed={seed}").code == 0
         found.append(told(run))
     assert found[0] == found[1]
     assert found[0]["features"] == found[2]["features"]
@@ -234,11 +234,11 @@ WRONG = [
     (["temperature=0"], "sample.temperature: 0 given; must be a number, above 0, at most 100"),
     (["density=vamp"], "sample.density: 'vamp' given; must be one of prior, gaussian_mixture, flow"),
     (["density=flow", "temperature=0.5"], "sample.temperature: 0.5 given; tempered: NormalizingFlow has no scale that is known; a family is told to it by tempered.register"),
-    (["features=swav"], "sample.features: 'swav' given; must be one of auto, pixels, random_conv, classifier, inception"),
+    (["features=swav"], "sample.features: 'swav' given; must be one of auto, edges, pixels, random_conv, classifier, inception"),
     (["features=inception"], "sample.features: inception is for images, and these data are vectors; there is pixels"),
     (["weights=f.pth"], "sample.weights: f.pth given; features=auto reads no file (inception does)"),
     (["features=random_conv"], "sample.features: random_conv is for images, and these data are vectors; there is pixels"),
-    (["features=classifier"], "sample.features: classifier needs data with labels, and two or more of them; there are random_conv and pixels"),
+    (["features=classifier"], "sample.features: classifier needs data with labels, and two or more of them; there are edges, random_conv and pixels"),
     (["density=gaussian_mixture", "components=201"], "sample.density: gaussian_mixture given; 201 components cannot be fitted to 200 examples"),
 ]  # fmt: skip
 

@@ -17,6 +17,8 @@ from vae_lab.data.dataset import Dataset, Spec
 from vae_lab.distributions import stream_seed
 from vae_lab.evaluation.probe import Accuracy
 
+SCALES, CELLS, COARSE = 3, 2, 7
+_FAINT, _FLOOR = 1e-4, 0.5
 WIDTH, STEPS, BATCH, PEAK_RATE = 64, 1000, 100, 4e-3
 _ROWS, _SCALED = 500, 1000  # examples that go through a network at a time, and that its scale is found on
 
@@ -70,6 +72,50 @@ def pixels(dataset: Dataset) -> Features:
     return Features(lambda x: x.flatten(1), {"name": "pixels", "dimension": math.prod(dataset.spec().shape)})
 
 
+def edges(dataset: Dataset) -> Features:
+    """How strong edges are, at three scales, in four directions and in none (the Laplacian), in each quarter of a picture, and
+    what it looks like at 7x7 pixels (4x4 where it has fewer than 14); each number standardised over training examples.
+
+    Moduli of filters are averaged, as in a scattering transform of one layer (Bruna and Mallat 2013). Blurred pictures have
+    too little of them and noise has too much, so that both lie *beside* the data. In pixels, and in layers of rectified units
+    that see a picture as none of their class, they lie in the middle of the data, near to all of it.
+    """
+    image_shape(dataset.spec(), "edges")
+    examples = edge_strengths(next(iter(dataset.batches("train", _SCALED))).x).double()
+    location, spread = examples.mean(0), examples.std(0)
+    spread = spread.clamp(min=max(_FLOOR * float(spread.mean()), 1e-6))  # of corners that are always empty
+    content = torch.stack([location, spread]).numpy().astype("<f4").tobytes()
+    declared = {"name": "edges", "dimension": examples.shape[1], "sha256": hashlib.sha256(content).hexdigest()}
+    return Features(lambda x: (edge_strengths(x) - location) / spread, declared)
+
+
+def edge_strengths(x: Tensor) -> Tensor:
+    """The numbers that `edges` standardises, of (n, channels, height, width)."""
+    parts, kernels, shown = [], _edge_filters().to(x), x
+    for _ in range(SCALES):
+        padded = nn.functional.pad(shown, (2, 2, 2, 2), mode="replicate").flatten(0, 1)[:, None]
+        found = nn.functional.conv2d(padded, kernels).abs()
+        cells = nn.functional.adaptive_avg_pool2d(found, CELLS)
+        parts.append((cells.reshape(len(x), -1) + _FAINT).sqrt())
+        if min(shown.shape[-2:]) >= 4:
+            shown = nn.functional.avg_pool2d(shown, 2)
+    coarse = nn.functional.adaptive_avg_pool2d(x, COARSE if min(x.shape[-2:]) >= 2 * COARSE else COARSE // 2 + 1)
+    return torch.cat([*parts, coarse.flatten(1)], 1)
+
+
+def _edge_filters() -> Tensor:
+    """Four directions of the derivative of a Gaussian, and the Laplacian, (5, 1, 5, 5)."""
+    t = torch.arange(-2.0, 3.0)
+    bump = (-(t**2) / (2 * 0.8**2)).exp()
+    bump, slope = bump / bump.sum(), t * bump / (t * bump).abs().sum()
+    across = bump[:, None] * slope[None, :]
+    angles = [k * math.pi / 4 for k in range(4)]
+    laplacian = torch.zeros(5, 5)
+    laplacian[1:4, 1:4] = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]) / 8
+    turned = [math.cos(angle) * across + math.sin(angle) * across.T for angle in angles]
+    return torch.stack([*turned, laplacian])[:, None]
+
+
 def random_conv(dataset: Dataset) -> Features:
     """A convolutional network that was never trained (Naeem et al. 2020 use such features for data unlike ImageNet's)."""
     return _of_network(Network(image_shape(dataset.spec(), "random_conv"), 1), dataset, "random_conv")
@@ -83,7 +129,9 @@ def classifier(dataset: Dataset) -> Features:
     """
     spec = dataset.spec()
     if (spec.labels or 0) < 2:
-        raise ValueError("classifier needs data with labels, and two or more of them; there are random_conv and pixels")
+        raise ValueError(
+            "classifier needs data with labels, and two or more of them; there are edges, random_conv and pixels"
+        )
     network = Network(image_shape(spec, "classifier"), spec.labels or 0)
     _train(network, dataset)
     accuracy = _accuracy(network, dataset)
@@ -91,16 +139,14 @@ def classifier(dataset: Dataset) -> Features:
 
 
 def auto(dataset: Dataset) -> Features:
-    """Those that go with the data: a classifier for images with labels, else random ones for images, else x itself."""
-    spec = dataset.spec()
-    if len(spec.shape) != 3:
-        return pixels(dataset)
-    return classifier(dataset) if (spec.labels or 0) > 1 else random_conv(dataset)
+    """Those that go with the data: `edges` for images, else x itself."""
+    return edges(dataset) if len(dataset.spec().shape) == 3 else pixels(dataset)
 
 
-Named = Literal["auto", "pixels", "random_conv", "classifier", "inception"]
+Named = Literal["auto", "edges", "pixels", "random_conv", "classifier", "inception"]
 FEATURES: dict[Named, Callable[[Dataset], Features]] = {
     "auto": auto,
+    "edges": edges,
     "pixels": pixels,
     "random_conv": random_conv,
     "classifier": classifier,

@@ -38,7 +38,7 @@ class Inception:
         if (channels := image_shape(spec, "inception")[0]) not in (1, 3):
             raise ValueError(f"inception is for images of one or three channels, and these have {channels}")
         if spec.kind == "real":
-            raise ValueError("inception is for images in [0, 1], and these are real-valued; there is random_conv")
+            raise ValueError("inception is for images in [0, 1], and these are real-valued; there is edges")
         if self.weights is None:
             raise ValueError(f"inception needs weights=FILE, and downloads none: torch-fidelity releases {RELEASED}")
         path = Path(self.weights).expanduser()

@@ -103,7 +103,7 @@ def _unfinished(study: Study) -> Iterator[str]:
         )
     unjudged = [row for row in study.runs if row.is_completed and row.trend is None]
     if unjudged:
-        yield f"{counted(len(unjudged), 'run')} logged too few validations, or no learning rate that decayed, to judge whether training had converged."
+        yield f"{counted(len(unjudged), 'run')} logged too few validations (or not the learning rate, which changed) to judge whether training had converged."
 
 
 def _some(names: list[str], most: int = 6) -> str:
