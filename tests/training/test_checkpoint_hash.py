@@ -54,7 +54,8 @@ def test_other_tools_read_it_and_a_cut_one_is_damaged(tmp_path: Path) -> None:
     assert torch.load(path, weights_only=True)["vae_lab"] == {"history": 3}
     assert zipfile.ZipFile(path).comment.startswith(b"sha256:")
     whole = path.read_bytes()
-    for damaged in (whole[:-72], whole[:-200], whole[:100], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
+    cuts = [whole[:-length] for length in range(1, 200)]
+    for damaged in (*cuts, whole[:100], b"", whole + b"\0", whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(damaged)
         with pytest.raises(DamagedCheckpoint, match=r"last\.ckpt is damaged: "):
             read_checkpoint(path)

@@ -58,15 +58,33 @@ def _sign(file: BinaryIO) -> None:
 
 
 def _check_hash(path: Path) -> None:
-    """Refuses bytes that are not those that were written. A file of before there were hashes, or one that another tool wrote,
-    has none, and `_check_records` alone."""
+    """Refuses bytes that are not those that were written, and a file that is cut within its end. A file of before there were
+    hashes has none, and `_check_records` alone."""
     with open(path, "rb") as file:
-        size = max(0, file.seek(0, os.SEEK_END) - len(_SAYS) - _DIGITS)
-        file.seek(size)
+        size = file.seek(0, os.SEEK_END)
+        signed, plain = (size - length - _END.size for length in (len(_SAYS) + _DIGITS, 0))
+        if _has_end(file, plain, 0):
+            return
+        if not _has_end(file, signed, len(_SAYS) + _DIGITS):
+            raise ValueError("it is cut short, or its end is not that of a checkpoint")
+        whole = signed + _END.size
+        file.seek(whole)
         says, digits = (comment := file.read())[: len(_SAYS)], comment[len(_SAYS) :]
         file.seek(0)
-        if says == _SAYS and _hash_of(file, size) != digits:
+        if says != _SAYS or _hash_of(file, whole) != digits:
             raise ValueError("its hash is not that of what was written")
+
+
+_END = struct.Struct("<4s16xH")
+"""The record that ends a zip: its mark, what is in the file, the length of the comment behind it."""
+
+
+def _has_end(file: BinaryIO, place: int, comment: int) -> bool:
+    """Whether the record that ends a zip is at that place, and says that so long a comment follows."""
+    if place < 0:
+        return False
+    file.seek(place)
+    return _END.unpack(file.read(_END.size)) == (b"PK\x05\x06", comment)
 
 
 def _hash_of(file: BinaryIO, size: int) -> bytes:
