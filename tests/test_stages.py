@@ -27,7 +27,7 @@ def test_lines_come_ever_rarer_and_say_how_far_and_how_long() -> None:
     said: list[str] = []
     clock = SimpleNamespace(now=0.0)
     progress = Progress(said.append, "seed=0", now=lambda: clock.now)
-    progress.on_train_start(None, module(100))  # type: ignore[arg-type]
+    progress.on_train_start(SimpleNamespace(max_epochs=-1), module(100))  # type: ignore[arg-type]
     at = []
     for updates in range(101, 1001):
         clock.now += 1.0

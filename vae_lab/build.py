@@ -130,6 +130,21 @@ def updates_of(settings: Node, spec: Spec) -> int:
     return total_updates(*limits, batches_of(settings, spec), trainer.get("accumulate_grad_batches", 1))
 
 
+EPOCHS, UPDATES = 20, 3000
+"""How long a run trains by itself: the ELBO of the digits on validation is within 0.3 nats of its best after 3,000 updates,
+where 20 epochs of them are 180 updates, 3 nats below it."""
+
+
+def with_end(settings: Node, spec: Spec) -> dict[str, Any]:
+    """The settings with an end of the training, where none is given: 20 epochs, or as many as 3,000 updates take. It is
+    written out, since a stored config without an end means 20 epochs: such runs keep their names."""
+    trainer = settings["trainer"]
+    steps = math.ceil(batches_of(settings, spec) / trainer.get("accumulate_grad_batches", 1))
+    epochs = math.ceil(UPDATES / steps)
+    is_open = trainer.get("max_epochs") is None and trainer.get("max_steps") is None
+    return {**settings, "trainer": {**trainer, "max_epochs": epochs}} if is_open and epochs > EPOCHS else dict(settings)
+
+
 def batches_of(settings: Node, spec: Spec) -> int:
     """How many batches an epoch has."""
     return max(1, spec.sizes["train"] // settings["batch_size"])
@@ -152,4 +167,4 @@ def total_updates(max_epochs: int | None, max_steps: int | None, batches: int, a
     by_epochs = max_epochs * math.ceil(batches / accumulate) if max_epochs is not None and max_epochs >= 0 else None
     by_steps = max_steps if max_steps is not None and max_steps >= 0 else None
     limits = [limit for limit in (by_epochs, by_steps) if limit is not None]
-    return min(limits) if limits else 20 * math.ceil(batches / accumulate)
+    return min(limits) if limits else EPOCHS * math.ceil(batches / accumulate)

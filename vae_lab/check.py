@@ -4,7 +4,7 @@ say of a request. (What its schema says is in `schema`, what goes with what in `
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from vae_lab.build import batches_of, build, build_model, build_objective
+from vae_lab.build import batches_of, build, build_model, build_objective, with_end
 from vae_lab.capacity import check_processes, check_room
 from vae_lab.combinations import component_traits
 from vae_lab.data.dataset import Dataset, Spec
@@ -37,19 +37,22 @@ def check_settings(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
     return _check_settings(settings, named)[0]
 
 
-def check_request(settings: Node, named: tuple[str, ...] = ()) -> Dataset:
-    """The same, of what is to be trained on this machine. Errors: as `check_settings`."""
-    dataset, model, objective = _check_settings(settings, named)
+def check_request(settings: Node, named: tuple[str, ...] = ()) -> tuple[Dataset, dict[str, Any]]:
+    """The same, of what is to be trained on this machine; also its settings, with an end. Errors: as `check_settings`."""
+    dataset, model, objective = _check_settings(settings, named, complete=with_end)
     check_machine(settings)
     check_room(settings, dataset.spec(), model, objective.samples)
-    return dataset
+    return dataset, with_end(settings, dataset.spec())
 
 
-def _check_settings(settings: Node, named: tuple[str, ...]) -> tuple[Dataset, VAE, Objective]:
+def _check_settings(
+    settings: Node, named: tuple[str, ...], complete: Callable[[Node, Spec], Node] = lambda settings, _: settings
+) -> tuple[Dataset, VAE, Objective]:
     check_schema(settings, named)
     check_processes(settings)
     dataset = build(settings["dataset"])
     spec = dataset.spec()
+    settings = complete(settings, spec)
     _check_validations(settings, spec)
     check_watchers(settings, spec)
     _check_processes(settings, spec)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from vae_lab.amounts import visible
 from vae_lab.arguments import given
-from vae_lab.build import build
+from vae_lab.build import build, with_end
 from vae_lab.check import check_request
 from vae_lab.choices import displaced
 from vae_lab.combinations import cautions
@@ -65,7 +65,7 @@ def request(cfg: DictConfig, named: tuple[str, ...] = ()) -> Request:
     """Checks a config and finds its directory. Errors: `RequestError`, one line."""
     settings = settings_of(cfg)
     try:
-        dataset = check_request(settings, named)
+        dataset, settings = check_request(settings, named)
         settings["spec"] = _known(dataset)
         broken = try_parts(settings, dataset) if has_foreign(settings) else []
         told = [f"dataset={option_name('dataset', settings['dataset'])}: {line}" for line in dataset.cautions()]
@@ -116,7 +116,7 @@ class Requests:
 def reseeded(asked: Request, settings: dict[str, Any]) -> Request:
     """The request for a config that differs from one that was checked in the seed alone. Errors: `RequestError`."""
     check_top_level(settings)
-    settings["spec"] = asked.settings["spec"]
+    settings = {**with_end(settings, asked.dataset.spec()), "spec": asked.settings["spec"]}
     return replace(asked, settings=settings, directory=_directory(settings))
 
 

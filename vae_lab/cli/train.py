@@ -296,6 +296,12 @@ def _job_line(asked: Any, text: str, multirun: bool, done_before: bool = False) 
         print(visible(f"{head}{asked.label}  {text}"), flush=True)
     if not multirun:
         print(asked.directory.path, flush=True)
+        if sys.stdout.isatty():  # a script reads the path in the last line
+            path = asked.directory.path
+            print(
+                f"next: vae-lab reconstruct {path} or sample, traverse, probe ... (vae-lab --help lists them)",
+                flush=True,
+            )
 
 
 def summarise(tasks: list[Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from vae_lab.amounts import duration
+from vae_lab.amounts import counted, duration
 from vae_lab.training.module import Training
 
 FIRST, SLOWER, RAREST = 10.0, 2.0, 600.0
@@ -41,7 +41,8 @@ class Progress(pl.Callback):
         self._began, self._first = self._now(), pl_module.updates
         self._wait, self._due = FIRST, self._began + FIRST
         since = f", from update {self._first} on" if self._first else ""
-        self._tell(f"trains {pl_module.total_updates} updates{since}", self._start and self._bar is None)
+        epochs = f" ({counted(ends, 'epoch')})" if (ends := trainer.max_epochs or 0) > 0 else ""
+        self._tell(f"trains {pl_module.total_updates} updates{epochs}{since}", self._start and self._bar is None)
         if self._bar is not None:
             self._bar.start()
             self._task = self._bar.add_task("training", total=pl_module.total_updates, completed=self._first, loss="")
