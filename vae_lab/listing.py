@@ -11,7 +11,7 @@ from typing import Any
 from vae_lab import index
 from vae_lab.amounts import number, visible
 from vae_lab.index import Row
-from vae_lab.metrics import DOUBTED, information_doubt
+from vae_lab.metrics import DOUBTED, information_doubt, reported
 
 TITLES = {"test/elbo": "elbo", "test/nll": "nll", "test/rate": "rate", "test/active_units": "active"}
 """The figures that are always shown, each with the title of its column."""
@@ -19,8 +19,11 @@ TITLES = {"test/elbo": "elbo", "test/nll": "nll", "test/rate": "rate", "test/act
 
 def results(path: str | Path) -> list[dict[str, Any]]:
     """One flat row a run at or below `path`: signature, study, arm, seed, state, path, version, commit, error, every metric,
-    the timing, and every setting by its dotted key. `pandas.DataFrame(vae_lab.results("runs"))` makes a data frame of it."""
-    return index.rows(Path(path))
+    the timing, and every setting by its dotted key. Every row has every column: None where a run has no such value.
+    `pandas.DataFrame(vae_lab.results("runs"))` makes a data frame of it."""
+    rows = index.rows(Path(path))
+    empty = dict.fromkeys([*keys_of(rows), *reported()])
+    return [{**empty, **row} for row in rows]
 
 
 def keys_of(rows: Iterable[Row]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from small_runs import Lab
 
-from vae_lab import results
+from vae_lab import index
 
 PRIORS = ["StandardNormalPrior", "MixturePrior"]
 
@@ -214,7 +214,7 @@ def test_a_csv_holds_every_column_exactly(runs: Path, lab: Lab) -> None:
     assert lab("ls", "--export", "out/runs.csv") == (0, "out/runs.csv: 7 runs\n", "")
     with open(runs / "out" / "runs.csv", newline="") as file:
         table = list(csv.DictReader(file))
-    rows = results("runs")
+    rows = index.rows(Path("runs"))
     assert len(table) == len(rows)
     for written, row in zip(table, rows, strict=True):
         assert set(row) <= set(written)
@@ -236,7 +236,7 @@ def test_parquet_holds_every_column_with_its_type(runs: Path, lab: Lab) -> None:
 
     write(runs, "g7", seed="text", nll=90)
     assert lab("ls", "--export", "runs.parquet") == (0, "runs.parquet: 8 runs\n", "")
-    table, rows = parquet.read_table(runs / "runs.parquet"), results("runs")
+    table, rows = parquet.read_table(runs / "runs.parquet"), index.rows(Path("runs"))
     types = {field.name: str(field.type) for field in table.schema}
     assert types["test/nll"] == "double"
     assert types["latent_dim"] == "int64"

@@ -115,7 +115,7 @@ def test_another_search_of_the_same_name_is_refused(search: Search, in_tmp: Path
     said = search(DIM, "seed=1")
     assert said.code == 2
     assert said.err.startswith("vae-lab: hydra.sweeper.study_name: quest is a search already, with ")
-    assert said.err.endswith("; give this one a name of its own (study.name=NAME)\n")
+    assert said.err.endswith("; give this one a name of its own (study.name=quest_2)\n")
     settings, _ = checked(node(), ["val/elbo"])
     folder = in_tmp / "runs" / "quest"
     for identity, text in [

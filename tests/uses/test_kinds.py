@@ -60,26 +60,27 @@ REASONS = {
     "T": r"this run's model is told labels \(labels=given\), and this use has none to tell it",
 }
 TABLE = """
-                      denoise factors interpolate map probe reconstruct sample score semi_supervised traverse
-binary                   +       F         +       +    +        +        +      +         +            +
-binary, no labels        +       F         +       +    L        +        +      +         L            +
-grey                     +       F         +       +    +        +        +      +         +            +
-grey, no labels          +       F         +       +    L        +        +      +         L            +
-colour                   +       F         +       +    +        +        +      +         +            +
-colour, no labels        +       F         +       +    L        +        +      +         L            +
-five channels            +       F         +       +    +        +        +      +         +            +
-real images              +       F         +       +    +        +        +      +         +            +
-vectors                  +       F         +       +    +        +        +      +         +            +
-vectors, no labels       +       F         +       +    L        +        +      +         L            +
-factors                  +       +         +       +    +        +        +      +         +            +
-binary, told labels      +       T         T       +    T        +        +      T         T            +
-colour, told labels      +       T         T       +    T        +        +      T         T            +
-vectors, told labels     +       T         T       +    T        +        +      T         T            +
+                      denoise encode factors interpolate map probe reconstruct sample score semi_supervised traverse
+binary                   +      +       F         +       +    +        +        +      +          +           +
+binary, no labels        +      +       F         +       +    L        +        +      +          L           +
+grey                     +      +       F         +       +    +        +        +      +          +           +
+grey, no labels          +      +       F         +       +    L        +        +      +          L           +
+colour                   +      +       F         +       +    +        +        +      +          +           +
+colour, no labels        +      +       F         +       +    L        +        +      +          L           +
+five channels            +      +       F         +       +    +        +        +      +          +           +
+real images              +      +       F         +       +    +        +        +      +          +           +
+vectors                  +      +       F         +       +    +        +        +      +          +           +
+vectors, no labels       +      +       F         +       +    L        +        +      +          L           +
+factors                  +      +       +         +       +    +        +        +      +          +           +
+binary, told labels      +      +       T         T       +    T        +        +      T          T           +
+colour, told labels      +      +       T         T       +    T        +        +      T          T           +
+vectors, told labels     +      +       T         T       +    T        +        +      T          T           +
 """
 """What comes of each use of a run of each kind: an answer (+), or a refusal for one of the reasons."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "denoise": {"count": 20, "levels": [0, 0.2]},
+    "encode": {"count": 20},
     "factors": {"count": 200},
     "interpolate": {"steps": 3, "nll_samples": 2},
     "map": {"count": 30},
@@ -92,6 +93,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 PICTURES: dict[Any, tuple[set[str], set[str]]] = {  # of images; of vectors
     "denoise": ({"clean", "noisy", "denoised", "psnr"}, {"snr"}),
+    "encode": (set(), set()),
     "factors": ({"information"}, {"information"}),
     "interpolate": ({"mean", "draw"}, set()),
     "map": ({"pca"}, {"pca"}),

@@ -135,10 +135,11 @@ def test_new_data_get_a_row_each_and_an_alarm_above_the_threshold(without: Path,
 def test_new_data_alone_need_no_others(made: Make, lab: Lab) -> None:
     run = made("vectors")
     np.save("new.npy", torch.randn(7, 5).numpy())
-    said = lab("score", run, "data=new.npy", "scores=[elbo]", "by=elbo", "count=50")
+    said = lab("score", run, "data=new.npy", "scores=[elbo]", "count=50")
     assert (said.code, said.err) == (0, "")
     found = numbers(run)
     assert list(found["elbo"]) == ["normal", "data"]
+    assert found["threshold"]["by"] == "elbo"
     assert (found["validation_examples"], found["data_examples"]) == (50, 7)
     assert "others_examples" not in found
     assert len((run / "uses" / "score_data.csv").read_text().splitlines()) == 8

@@ -15,14 +15,14 @@ FLAGS = {
 
 
 def ls(argv: list[str]) -> int:
-    from vae_lab import listing, selection
+    from vae_lab import index, listing, selection
 
     words, flags = _words_and_flags(argv)
     comparisons = [found for word in words if not Path(word).is_dir() and (found := selection.comparison(word))]
     compared = [found.word for found in comparisons]
     folder = _folder([word for word in words if word not in compared])
     limit = _limit(flags.get("--limit"))
-    rows = listing.results(folder) if folder.exists() else []
+    rows = index.rows(folder) if folder.exists() else []
     if not rows:
         print(f"no runs in {folder}")
         return 0
@@ -65,13 +65,13 @@ def _words_and_flags(argv: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _folder(words: list[str]) -> Path:
-    from vae_lab import listing, selection
+    from vae_lab import index, selection
 
     if len(words) > 1:
         raise RequestError(f"ls: one folder at a time, not {len(words)}")
     folder = Path(words[0] if words else "runs")
     if words and not folder.is_dir():
-        is_column = words[0] in selection.names_of(listing.results("runs"))
+        is_column = words[0] in selection.names_of(index.rows(Path("runs")))
         quote = f"; a comparison with < or > is quoted, as in '{words[0]}<10'" if is_column else ""
         raise RequestError(f"ls: {folder} is no folder of runs{quote}")
     if folder.exists() and not folder.is_dir():

@@ -258,7 +258,7 @@ def open_study(settings: Settings, directions: list[Direction], folder: Path, id
             if known.get(key, value) != value:
                 raise RequestError(
                     f"hydra.sweeper.study_name: {settings.study_name} is a search already, with {_text(known[key])} for its {key}, "
-                    f"not {_text(value)}; give this one a name of its own (study.name=NAME)"
+                    f"not {_text(value)}; give this one a name of its own (study.name={settings.study_name}_2)"
                 )
     study = optuna.create_study(
         study_name=settings.study_name,

@@ -83,7 +83,18 @@ def trainer(
 
 
 trainer.forwards_to = pl.Trainer.__init__  # type: ignore[attr-defined]  # where further keys are looked up
-trainer.cosmetic = frozenset({"enable_progress_bar", "log_every_n_steps"})  # type: ignore[attr-defined]  # change no model
+trainer.cosmetic = frozenset(  # type: ignore[attr-defined]  # change no model
+    [
+        "enable_progress_bar",
+        "log_every_n_steps",
+        "profiler",  # it measures,
+        "detect_anomaly",  # and this one looks
+        "enable_autolog_hparams",
+        "model_registry",
+        "limit_test_batches",  # the lab evaluates by itself
+        "limit_predict_batches",
+    ]
+)
 
 
 def _revision_of(precision: Precision = "32-true", **other: Any) -> int | None:

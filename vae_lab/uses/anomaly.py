@@ -1,7 +1,7 @@
 """Anomaly detection: how unlike the training data an example is, and whether that tells others from them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -57,7 +57,7 @@ class Score:
         against: the file of other data, or what is made of the test examples: `constant`, `shuffled`.
         data: the file of new data.
         scores: which; by default all that the run allows.
-        by: the one that the threshold is of, and that orders the pictures.
+        by: the one that the threshold is of, and that orders the pictures; by default nll, or the first of `scores` without it.
         false_alarms: the rate of alarms for normal examples.
         count: how many examples of each group are scored, the first ones; of new data all.
         samples: draws of z for each example. steps, rate: of the regret's descent. runs: further ones for `waic`, of other seeds.
@@ -68,7 +68,7 @@ class Score:
     against: str | None = None
     data: str | None = None
     scores: Sequence[ScoreName] | None = None
-    by: ScoreName = "nll"
+    by: ScoreName | None = None
     false_alarms: Alarms = 0.05
     count: Count = 1000
     samples: Count = 100
@@ -79,7 +79,10 @@ class Score:
     seed: NonNegativeInt = 0
 
     def __call__(self, run: Run, dataset: Dataset) -> Answer:
-        names, models, groups = self._names(dataset), self._models(run), self._groups(dataset)
+        names = self._names(dataset)
+        if self.by is None:
+            return replace(self, by="nll" if "nll" in names else names[0])(run, dataset)
+        models, groups = self._models(run), self._groups(dataset)
         known = self._identifiers(dataset, len(groups.get("data", ())))
         self._check_alarms(len(groups["validation"]))
         found = {group: self._scored(models, x, names, group) for group, x in groups.items()}
@@ -116,6 +119,7 @@ class Score:
         return told
 
     def _alarms(self, found: Mapping[str, Found], limit: float) -> dict[str, Any]:
+        assert self.by is not None
         shares = {f"alarms_{group}": float((of[self.by] > limit).mean()) for group, of in found.items()}
         return {"by": self.by, "value": limit, "false_alarms": self.false_alarms, **shares}
 
@@ -128,6 +132,7 @@ class Score:
 
     def _rows(self, found: Found, limit: float, known: Mapping[str, list[str]]) -> list[list[Any]]:
         """A column of the data that has the title of one of ours is `data.TITLE`."""
+        assert self.by is not None
         alarms = (found[self.by] > limit).astype(int).tolist()
         own: dict[str, Sequence[Any]] = {
             "row": range(len(alarms)),
@@ -151,7 +156,7 @@ class Score:
         for name in names:
             if name in lacking:
                 raise RequestError(f"score.scores: {name} given, which {NEEDS[name]}")
-        if self.by not in names:
+        if self.by not in (None, *names):
             raise RequestError(f"score.by: {self.by} given; must be one of score.scores, {', '.join(names)}")
         return list(dict.fromkeys(names))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol
 
+import numpy as np
 import torch
 from annotated_types import Ge, Interval
 from PIL import Image
@@ -39,6 +40,7 @@ class Answer:
     Attributes:
         numbers: by name, nested, None where there is none. pictures: (n, channels, height, width) in [0, 1] by name, so many
             columns a row. charts: Vega-Lite specifications by name. tables: rows by name, the titles first.
+        arrays: of numbers or texts by name, for one .npz each.
     """
 
     numbers: dict[str, Any]
@@ -46,6 +48,7 @@ class Answer:
     columns: int = COLUMNS
     charts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     tables: dict[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    arrays: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
 
 def as_rows(dataset: Dataset, examples: Mapping[str, Tensor]) -> dict[str, Sequence[Sequence[Any]]]:
@@ -113,6 +116,7 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
         path / USES / f"{name}_{table}.csv": csv_text(rows).encode(errors="surrogateescape")
         for table, rows in answer.tables.items()
     }
+    files |= {path / USES / f"{name}_{key}.npz": _npz(arrays) for key, arrays in answer.arrays.items()}
     files |= {figures / f"{name}_{key}.png": image for key, image in _images(name, answer)}
     text = to_json({**told, "files": [file.relative_to(path).as_posix() for file in files]})
     earlier = _files(path, name)
@@ -123,6 +127,12 @@ def _keep(path: Path, name: str, told: dict[str, Any], answer: Answer) -> list[P
         file.unlink(missing_ok=True)
     write_atomically(json, text)
     return [json, *files]
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    kept = io.BytesIO()
+    np.savez(kept, **arrays)  # type: ignore[arg-type]
+    return kept.getvalue()
 
 
 def _images(name: str, answer: Answer) -> Iterator[tuple[str, bytes]]:
@@ -141,7 +151,7 @@ def _files(path: Path, name: str) -> set[Path]:
         told = read_json(path / USES / f"{name}.json").get("files")
     except (*MISSING, Damaged):
         return set()
-    own = re.compile(rf"({USES}|figures)/{re.escape(name)}_[^/\\]+\.(csv|png)")
+    own = re.compile(rf"({USES}|figures)/{re.escape(name)}_[^/\\]+\.(csv|npz|png)")
     files = told if isinstance(told, list) else []
     return {path / file for file in files if isinstance(file, str) and own.fullmatch(file)}
 
