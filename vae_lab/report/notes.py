@@ -6,6 +6,7 @@ from vae_lab.amounts import counted
 from vae_lab.metrics import information_doubt
 from vae_lab.report.cells import Row, Study
 from vae_lab.report.convergence import RISE
+from vae_lab.search.importance import described
 
 NEEDED = ("test/elbo", "test/rate", "test/nll")
 CODE = ("vae_lab", "commit")
@@ -32,8 +33,9 @@ def notes(study: Study, is_live: bool = False) -> list[str]:
         _elsewhere,
         _requests,
         _units,
+        _importance,
     )
-    left = checks[1:-2] if is_live else checks
+    left = checks[1:-3] if is_live else checks
     return [note for check in left for note in check(study)]
 
 
@@ -45,6 +47,11 @@ def name_of(row: Row) -> str:
 def _missing(study: Study) -> Iterator[str]:
     if missing := {row.signature for row in study.missing}:
         yield f"{counted(len(missing), 'run')} of {len(study.runs)} gave no numbers and are listed as failures."
+
+
+def _importance(study: Study) -> Iterator[str]:
+    """Of a search, what it has noted at its end."""
+    yield from (f"{line}." for line in described(study.facts.get("importance") or {}))
 
 
 def _pruned(study: Study) -> Iterator[str]:

@@ -278,6 +278,11 @@ def note(settings: Settings, objectives: Mapping[str, Direction], folder: Path, 
     write_atomically(folder / SEARCH, to_json(content))
 
 
+def note_importance(folder: Path, found: Mapping[str, Any]) -> None:
+    """Writes down, for the report, how much each setting had to do with the objectives."""
+    write_atomically(folder / SEARCH, to_json({**(read_search(folder) or {}), "importance": dict(found)}))
+
+
 def check_folder(settings: Settings, folder: Path) -> None:
     """Errors: `RequestError` if the folder is that of a study, or of a search that keeps its trials elsewhere."""
     if settings.study_name in find_studies() or (folder / PLAN).exists():

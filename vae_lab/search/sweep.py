@@ -21,9 +21,21 @@ from vae_lab.grid import forget_before, handed_out, stamp
 from vae_lab.identity import evaluation_hash
 from vae_lab.options import folders
 from vae_lab.request import Request, request
+from vae_lab.search.importance import described, importance
 from vae_lab.search.settings import Settings, checked, objectives_of
 from vae_lab.search.space import corners, split
-from vae_lab.search.study import Outcome, Search, note, open_study, requeued, shown_url, total, trial_of, working
+from vae_lab.search.study import (
+    Outcome,
+    Search,
+    note,
+    note_importance,
+    open_study,
+    requeued,
+    shown_url,
+    total,
+    trial_of,
+    working,
+)
 from vae_lab.store import LOG
 from vae_lab.training.pruning import Pruning
 
@@ -72,6 +84,7 @@ def sweep(
         with watched(folder):
             while batch := found.ask():
                 found.run(batch, launch)
+            note_importance(folder, importance(study, objectives))
         found.conclude()
 
 
@@ -171,6 +184,8 @@ class Told:
         print(
             f"search {search.settings.study_name}: {', '.join(numbers)} of {counted(search.total, 'trial')}", flush=True
         )
+        for line in described(importance(search.study, self.objectives)):
+            print(line, flush=True)
         if TrialState.COMPLETE in states:
             self._show_best(search.study.best_trials)
         if failed := [trial for trial in trials if trial.state == TrialState.FAIL]:
