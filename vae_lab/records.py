@@ -18,7 +18,7 @@ Name = Annotated[str, Bound("the name of a folder", re.compile(r"(?!\.)[\w.+-]+"
 class Details(TypedDict, total=False):
     """A split's lists."""
 
-    rate_per_dimension: list[Number]
+    rate_per_dimension: list[Number] | None  # none where the rate does not split over latents
     variances: list[Number]
     examples: Count | None
 
