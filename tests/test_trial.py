@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from small_runs import Lab
 
-from vae_lab import options
-
 CODE = """
 import math
 
@@ -252,13 +250,6 @@ def write(folder: Path, name: str, code: str, *chosen: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         indent = f"{option}:\n  " if group in PARTLY else ""
         file.write_text(f"# Own\n{indent}_target_: {name}.{option}\n")
-
-
-@pytest.fixture(autouse=True)
-def _options_of_this_test() -> None:
-    """A process reads a file of options once, and those of the tests have the same relative paths."""
-    for once in (options.named_targets, options._targets_in, options.content_of):
-        once.cache_clear()
 
 
 @pytest.fixture

@@ -191,7 +191,8 @@ def allowed(annotation: Any) -> str:
     """What values a type takes, in words; the name of the type where they have no bounds that words could say.
 
     Example:
-        >>> from vae_lab.settings import Fraction, Updates
+        >>> import typing
+        >>> from vae_lab.settings import Fraction
         >>> allowed(Fraction), allowed(typing.Literal["rbf", "imq"])
         ('a number, at least 0, at most 1', 'rbf, imq')
     """

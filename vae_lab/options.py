@@ -36,18 +36,27 @@ def groups(named: Sequence[str] = ()) -> dict[str, list[str]]:
     return found
 
 
-@functools.cache
 def named_targets(group: str, named: tuple[str, ...] = ()) -> frozenset[str]:
     """Every `_target_` that an option file of a group names, or a preset over several groups: the only things that a
     config may build in that place."""
-    places = [directory / place for directory in option_directories(named) for place in (group, "mitigation")]
+    return _targets_of(group, tuple(directory.absolute() for directory in option_directories(named)))
+
+
+@functools.cache
+def _targets_of(group: str, directories: tuple[Path, ...]) -> frozenset[str]:
+    places = [directory / place for directory in directories for place in (group, "mitigation")]
     files = [file for place in places for file in place.glob("**/*.yaml")]
     return frozenset(target for file in files for target in _targets_in(file))
 
 
-@functools.cache
 def _targets_in(file: Path) -> list[str]:
-    return _TARGET.findall(_COMMENT.sub("", file.read_text(encoding="utf-8", errors="replace")))
+    return _TARGET.findall(_COMMENT.sub("", _text_of(file.absolute(), file.stat().st_mtime_ns)))
+
+
+@functools.cache
+def _text_of(file: Path, written: int) -> str:
+    """The text of a file as it stood at that time."""
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def options_with(group: str, key: str) -> list[str]:
@@ -143,8 +152,13 @@ def check_named(group: str, option: str, named: Sequence[str] = ()) -> None:
         return
 
 
-@functools.cache
 def content_of(file: Path) -> dict[str, Any]:
+    """The settings of an option's file, read again if it has changed. Errors: `RequestError` where it has none."""
+    return _content_of(file, file.absolute(), file.stat().st_mtime_ns)
+
+
+@functools.cache
+def _content_of(file: Path, place: Path, written: int) -> dict[str, Any]:
     try:
         content = read_yaml(file) or {}
     except BadYaml as error:
@@ -170,9 +184,8 @@ def options_saying(group: str, name: str) -> list[str]:
     return [file.stem for file in files if re.search("[a-z]", words) and words in _comments(file)]
 
 
-@functools.cache
 def _comments(file: Path) -> str:
-    return _plain(" ".join(_COMMENT.findall(file.read_text(encoding="utf-8", errors="replace"))))
+    return _plain(" ".join(_COMMENT.findall(_text_of(file.absolute(), file.stat().st_mtime_ns))))
 
 
 def _plain(text: str) -> str:

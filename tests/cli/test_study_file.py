@@ -32,8 +32,8 @@ REFUSED_POINTS = [
     (STUDY.replace("mitigation: none", "optimizer.lr: -1"), "plain: optimizer.lr: -1 given; must be a number, above 0"),
     (STUDY.replace("mitigation: none", "mitigatoin: none"), "plain: mitigatoin: no such key or group; groups: "),
     (STUDY.replace("beta.end", "beta.ends"), "annealed-1.0: beta.ends (set by arm=annealed-1.0): no such key; beta=linear has delay, end, start, warmup"),
-    (STUDY.replace("  - override /encoder: linear", "  - override /encoder: lin"), "encoder=lin: no such option; allowed: "),
-    (STUDY.replace("over: {seed", "over: {sed"), "sed: no such key or group; groups: "),
+    (STUDY.replace("  - override /encoder: linear", "  - override /encoder: lin"), "plain: encoder=lin: no such option; allowed: "),
+    (STUDY.replace("over: {seed", "over: {sed"), "plain: sed: no such key or group; groups: "),
 ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_a_point_that_makes_no_sense_is_named_and_nothing_starts(text: str, said
 def test_the_line_it_stands_for(lab: Lab, small: Path) -> None:
     said = lab("study", "small", "--dry-run")
     assert (said.code, said.err) == (0, "")
-    line, *cells, total = said.out.splitlines()
+    line, *cells, total, power = said.out.splitlines()
     assert line == "vae-lab train -m experiment=small arm=plain,annealed-1.0,annealed-0.5 seed=0,1"
     assert [cell.split()[1:] for cell in cells] == [
         ["new", arm, f"seed={seed}", "39", "parameters"]
@@ -68,6 +68,7 @@ def test_the_line_it_stands_for(lab: Lab, small: Path) -> None:
         for seed in (0, 1)
     ]
     assert total == "6 cells, 0 done"
+    assert power.startswith("Power: 2 seeds would show, four times in five, a difference of ")
     assert not Path("runs").exists()
     by_hand = lab("check", *line.split()[2:])
     assert [row.split()[0] for row in by_hand.out.splitlines()[:-1]] == [

@@ -101,7 +101,7 @@ def test_a_lost_trial_goes_back_into_the_queue(engine: Engine, lab: Lab, in_tmp:
     handed = engine(lose=(0,), launches=3)
     said = lab(*command(*words, "study.name=unlucky"))
     assert (said.code, handed) == (1, [[0], [1], [2], [3]]), said
-    assert "] trial 3: failed: its worker died 3 times  latent_dim=" in said.out
+    assert "] trial 3: failed: its job was lost 3 times  latent_dim=" in said.out
     assert "search unlucky: 1 completed, 1 failed of 2 trials" in said.out
 
 
@@ -119,13 +119,13 @@ def test_an_engine_that_breaks_is_one_line_and_a_traceback_where_that_is_asked_f
     engine: Engine, lab: Lab, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(self, packs, folder):  # type: ignore[no-untyped-def]
-        raise MemoryError("no room\nfor a worker")
+        raise RuntimeError("no room\nfor a worker")
 
     engine()
     monkeypatch.setattr(Plugins.instance().class_name_to_class[NAME], "work", breaks)
     said = lab("train", "-m", *TINY, "seed=0,1", RAY)
     end = "2 of 2 runs did not end; the same command goes on from here\n"
-    assert (said.code, said.err) == (1, f"vae-lab: stopped: MemoryError: no room for a worker\n{end}")
+    assert (said.code, said.err) == (1, f"vae-lab: stopped: RuntimeError: no room for a worker\n{end}")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     said = lab("train", "-m", *TINY, "seed=0,1", RAY)
     assert said.code == 1

@@ -22,7 +22,7 @@ def rounding(x: np.ndarray) -> np.ndarray:
 
     Example:
         >>> rounding(np.array([[1e8, 0.5], [1e8 + 1, 0.25], [1e8 + 2, 0.75]])).round(2)
-        array([0., 0.])
+        array([1., 0.])
     """
     with np.errstate(over="ignore"):
         error = np.median(np.abs(x - x.astype(np.float32)), 0)
