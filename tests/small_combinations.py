@@ -29,7 +29,9 @@ RARE = {
     "trainer.accumulate_grad_batches=2": 0.05, "trainer.gradient_clip_val=1.0": 0.2, "optimizer=adamw": 0.1,
     "scheduler=cosine": 0.1, "trainer=debug": 0.05, "callbacks=early_stopping": 0.05,
 }  # fmt: skip
-SMALL = ["dataset=digits", "latent_dim=4", "batch_size=32", "trainer.max_steps=20"]
+VALIDATED = ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=10"]
+"""So that early stopping and plateaus can act within 20 updates, as they must."""
+SMALL = ["dataset=digits", "latent_dim=4", "batch_size=32", "trainer.max_steps=20", *VALIDATED]
 REAL = ["dataset=linear_gaussian", "dataset.train_size=200", "dataset.val_size=50", "dataset.test_size=50"]
 
 
@@ -47,7 +49,7 @@ def drawn(rng: random.Random) -> list[str]:
     words = [f"{group}={option}" for group, option in chosen.items()]
     words += [word for word, chance in RARE.items() if rng.random() < chance]
     if vectors:
-        return [*REAL, "latent_dim=5", "batch_size=32", "trainer.max_steps=20", *words]
+        return [*REAL, "latent_dim=5", "batch_size=32", "trainer.max_steps=20", *VALIDATED, *words]
     return [*SMALL, *([] if binary else ["dataset.binarization=none"]), *words]
 
 
