@@ -79,7 +79,7 @@ def short(key: str, beside: Iterable[str] = ()) -> str:
     return key if title in TITLES.values() else title
 
 
-_TAKEN = {*TITLES.values(), *_NOT_SETTINGS}
+_TAKEN = {*TITLES.values(), *_NOT_SETTINGS, "value"}  # the last says nothing without its group: beta.value
 
 
 def table(rows: Sequence[Row], columns: dict[str, str], width: int | None = None) -> list[str]:
