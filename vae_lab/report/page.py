@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from vae_lab.amounts import counted, duration
 from vae_lab.report import words
+from vae_lab.report.beside import predictions, published
 from vae_lab.report.cells import Arm, Cell, Row, Study
 from vae_lab.report.convergence import FEWEST_VALIDATIONS, RISE
 from vae_lab.report.embed import embed, to_script
@@ -22,7 +23,7 @@ from vae_lab.report.pictures import LARGEST, PICTURES, pictures
 from vae_lab.report.shown import RUNS, Shown
 from vae_lab.report.statistics import BOOTSTRAP, LEVEL, Summary
 from vae_lab.report.uses import panels
-from vae_lab.report.verdict import Comparison, predictions, published, settings_compared
+from vae_lab.report.verdict import Comparison, settings_compared
 from vae_lab.settings import flatten
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ first question there is none on the second. Only an interval that excludes zero 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vae_lab.amounts import counted
+from vae_lab.report.beside import predictions
 from vae_lab.report.cells import Arm, Cell, Study
 from vae_lab.report.power import power_of
 from vae_lab.report.simultaneous import half_widths, noise_sd
-from vae_lab.report.statistics import LEVEL, Difference, Summary, difference_within
+from vae_lab.report.statistics import LEVEL, Difference, difference_within
 from vae_lab.report.words import interval, number
 
 NO_PLAN = "without a plan (plan.json) nothing says that these runs are comparable, nor with which."
@@ -335,30 +335,3 @@ def _power(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
     references = sum(cell.arm == study.reference.name for cell in cells)
     text = power_of(len(cells), references, seeds, noise_sd(values))
     return Statement(f"Power in {metric}: {text}", is_aside=True)
-
-
-def predictions(study: Study) -> list[dict[str, Any]]:
-    """The closed-form predictions of the study beside what was measured."""
-    return [found for row in study.facts.get("predicted") or [] for found in _beside(study, row)]
-
-
-def published(study: Study) -> list[dict[str, Any]]:
-    """The published figures of the study beside what was measured."""
-    return [found for row in study.facts.get("published") or [] for found in _beside(study, row)]
-
-
-def _beside(study: Study, row: Any) -> list[dict[str, Any]]:
-    if not isinstance(row, dict):
-        return []
-    cell = _cell_of(study, row)
-    measured = cell.summary(str(row.get("metric"))) if cell else Summary(None, None, 0)
-    value = row.get("value")
-    difference = measured.mean - value if measured.mean is not None and isinstance(value, (int, float)) else None
-    label = cell.label if cell else str(row.get("cell") or row.get("arm") or "")
-    return [{**row, "label": label, "measured": measured, "difference": difference}]
-
-
-def _cell_of(study: Study, row: dict[str, Any]) -> Cell | None:
-    if row.get("cell"):
-        return next((cell for arm in study.arms for cell in arm.cells if cell.name == row["cell"]), None)
-    return next((arm.chosen for arm in study.arms if arm.name == row.get("arm")), None)
