@@ -13,7 +13,7 @@ def test_a_dry_run_tells_the_power_of_the_design(lab: Lab, in_tmp: Path) -> None
     write_study(in_tmp, "small", STUDY)
     said = lab("study", "small", "seed=0,1,2", "--dry-run")
     assert said.code == 0
-    assert re.search(r"^Power: 3 seeds would show, four times in five, a difference of \d", said.out, re.M)
+    assert re.search(r"^Power: 3 runs of a setting would show, four times in five, a difference of \d", said.out, re.M)
 
 
 def test_more_seeds_show_less_and_nats_follow_the_scatter() -> None:
@@ -25,5 +25,5 @@ def test_more_seeds_show_less_and_nats_follow_the_scatter() -> None:
     assert float(re.findall(r"\d+\.\d+", in_nats)[0]) == pytest.approx(sizes[0] / 2, abs=0.01)
 
 
-def test_one_seed_can_show_nothing() -> None:
-    assert "no difference can be shown" in power_of(5, 1, 1)
+def test_two_runs_can_show_nothing() -> None:
+    assert "no difference can be shown" in power_of(5, 1, 2)

@@ -154,3 +154,38 @@ def _is_careless(study: Study, claims: int) -> bool:
 def test_without_the_correction_identical_arms_would_get_winners() -> None:
     """The simulation has the power to see a careless rule: intervals of a single claim, read for every arm."""
     assert sum(_is_careless(study, claims=1) for study in studies(0, 3)) > 2 * ALLOWED
+
+
+def told_twice(rng: np.random.Generator, seeds: int, times: int) -> Study:
+    """Identical arms whose every run is told at several keys of `over`, as where an evaluation's setting is crossed."""
+    rows = []
+    for arm in ("vanilla", *REMEDIES):
+        for s in range(seeds):
+            value = {"metrics": {"test/rate": rng.normal(), "test/elbo": rng.normal(), "test/nll": rng.normal()}}
+            run = store.RunDirectory(Path(f"{arm}{s}"))
+            rows += [Row(arm, arm, {}, {"seed": s, "k": k}, run, "completed", "", value) for k in range(times)]
+    return Study(Path("simulated"), {"reference": "vanilla", "controls": []}, tuple(rows))
+
+
+def test_a_run_that_is_told_at_several_keys_counts_once() -> None:
+    once, twice = (compare(told_twice(np.random.default_rng(5), 3, times)) for times in (1, 4))
+    assert [c.rate for c in twice] == [c.rate for c in once]
+    assert {c.rate.n for c in twice} == {3}
+
+
+def test_an_arm_that_shares_its_runs_with_another_has_its_interval() -> None:
+    rng = np.random.default_rng(6)
+    rows = []
+    for arm, cell, shift in (("vanilla", "vanilla", 0), ("strong", "strong", 4), ("same", "same", 4)):
+        for s in range(4):
+            run = store.RunDirectory(Path(f"{'strong' if shift else 'vanilla'}{s}"))
+            value = shift + np.random.default_rng([7, s, shift]).normal(0, 0.1)
+            rows.append(Row(arm, cell, {}, {"seed": s}, run, "completed", "", {"metrics": {"test/rate": value}}))
+    rows += [
+        Row("other", "other", {}, {"seed": s}, store.RunDirectory(Path(f"o{s}")), "completed", "",
+            {"metrics": {"test/rate": rng.normal(0, 0.1)}})
+        for s in range(4)
+    ]  # fmt: skip
+    strong, same, _ = compare(Study(Path("simulated"), {"reference": "vanilla"}, tuple(rows)))
+    assert strong.rate.is_shown
+    assert same.rate == strong.rate

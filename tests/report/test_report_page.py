@@ -218,7 +218,7 @@ def test_a_reference_in_use_is_told(tmp_path: Path) -> None:
 
 def test_one_seed_makes_no_claim(tmp_path: Path) -> None:
     made = report.build(write_study(tmp_path, {"vanilla": [VANILLA], "good": [BETTER]}, seeds=1))
-    assert "No claim, for want of two pairs of runs that differ: good (n=1)." in map(str, made.verdict)
+    assert "No claim, for want of three pairs of runs whose differences vary: good (n=1)." in map(str, made.verdict)
     assert "In brackets" not in made.html
 
 

@@ -140,17 +140,19 @@ def test_luck_of_a_seed_cancels_and_the_unit_goes_along() -> None:
     rng = np.random.default_rng(0)
     values, luck = rng.normal(size=(4, 5)), rng.normal(0, 50, size=(1, 5))
     assert half_widths(values + luck, 1) == pytest.approx(half_widths(values, 1))
-    assert half_widths(1000 * values, 1) == pytest.approx(1000 * half_widths(values, 1))
+    for unit in (1000.0, 1e-200, 1e200):
+        assert half_widths(unit * values, 1) == pytest.approx(unit * half_widths(values, 1))
+        assert noise_sd(unit * values) == pytest.approx(unit * noise_sd(values))
 
 
 def test_an_arm_that_lost_runs_costs_the_others_little() -> None:
     values = np.random.default_rng(1).normal(size=(5, 6))
     whole = half_widths(values, 1)[0]
-    values[4, 2:] = np.nan
+    values[4, 3:] = np.nan
     cut = half_widths(values, 1)[0]
     assert cut[:3] == pytest.approx(whole[:3], rel=0.25)
     assert cut[3] > whole[3]
-    values[4, 1:] = np.nan
+    values[4, 2:] = np.nan  # two runs say next to nothing of their scatter
     assert half_widths(values, 1)[0, 3] == np.inf
 
 
@@ -183,3 +185,17 @@ def test_a_tuned_reference_asks_for_more() -> None:
 
 def test_a_layout_is_what_was_measured() -> None:
     assert full_layout(2, 2) == Layout(((True, True), (True, True)), 1)
+
+
+def test_far_out_the_critical_value_follows_students_tail() -> None:
+    """Two settings, whose worst case is Student's t: 1 in 50,000 cannot be read off a few thousand studies."""
+    level = 1 - 2e-5
+    expected = stats.t.ppf(1 - (1 - level) / 2, 2) / np.sqrt(1.5)
+    assert critical_value(full_layout(2, 3), level) == pytest.approx(expected, rel=0.25)
+
+
+def test_the_typical_scatter_is_no_underestimate() -> None:
+    """The median of variances from three seeds lies at 0.7 of what they estimate."""
+    rng = np.random.default_rng(3)
+    typical = [noise_sd(rng.normal(size=(5, 3))) for _ in range(1000)]
+    assert np.median(typical) == pytest.approx(1.0, abs=0.08)

@@ -88,12 +88,17 @@ def _power(study: Any, cells: list[Any]) -> list[str]:
     facts, arms = study.content["study"], list(study.content["arms"])
     reference = facts.get("reference") or arms[0]
     controls = set(facts.get("controls") or [])
-    compared = {cell.point.name: cell.point.arm for cell in cells if cell.point.arm not in controls}
-    references = sum(arm == reference for arm in compared.values())
-    seeds = len({str(cell.over) for cell in cells})
-    if len(compared) <= references:
+    runs: dict[str, list[str]] = {}
+    of: dict[str, str] = {}
+    for cell in cells:
+        if cell.point.arm not in controls:
+            runs.setdefault(cell.point.name, []).append(cell.directory.signature)
+            of[cell.point.name] = cell.point.arm
+    distinct = {tuple(sorted(names)): of[name] == reference for name, names in reversed(runs.items())}
+    if all(distinct.values()) or not any(distinct.values()):
         return []
-    return [f"Power: {power_of(len(compared), references, seeds)}"]
+    fewest = min(len(set(names)) for names in runs.values())
+    return [f"Power: {power_of(len(distinct), sum(distinct.values()), fewest)}"]
 
 
 def _search_instead(name: str, given: list[str], flags: list[str]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +20,7 @@ from vae_lab.settings import flatten
 SELECT = "val/elbo"
 
 Series = dict[str, tuple[list[int], list[float]]]
+Runs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,11 @@ class Cell:
         """Seed (or whatever `over` holds) to its run."""
         return {row.key: row.signature for row in self.rows}
 
+    @cached_property
+    def runs(self) -> Runs:
+        """The run of each seed, by which two cells may be known to share all of them."""
+        return tuple(sorted(self.signatures.items()))
+
     def summary(self, metric: str) -> Summary:
         if metric not in self._summaries:
             found = (row.value(metric) for row in self.completed)
@@ -188,6 +194,20 @@ class Cell:
         """The number of latent dimensions that the evaluation saw."""
         names = ("rate_per_dimension", "variances")
         return next((len(v) for row in self.completed for name in names if (v := row.detail("test", name))), None)
+
+
+def distinct_keys(cells: Iterable[Cell]) -> list[str]:
+    """The seeds (or whatever `over` holds) at which no cell has a run that it has at one before: a run counts once, at
+    however many settings of its evaluation it is told."""
+    cells = list(cells)
+    seen: set[tuple[int, str]] = set()
+    kept = []
+    for key in dict.fromkeys(key for cell in cells for key in cell.signatures):
+        here = {(i, cell.signatures[key]) for i, cell in enumerate(cells) if key in cell.signatures}
+        if not here & seen:
+            seen |= here
+            kept.append(key)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from vae_lab.report.cells import Cell
+from vae_lab.report.cells import Cell, distinct_keys
 from vae_lab.report.simultaneous import LEVEL, half_widths
 from vae_lab.report.statistics import BOOTSTRAP, bootstrap_means, half_width
 from vae_lab.report.verdict import pairs
@@ -54,7 +54,9 @@ def compare_pairs(
         tried: the number of settings that each cell was chosen from (one, if not given): what holds over all pairs
             holds over all pairs of settings.
     """
-    differences = {(a, b): pairs(cells[a], cells[b], metric) for a, b in wanted or combinations(range(len(cells)), 2)}
+    kept = distinct_keys(cells)
+    both = wanted or combinations(range(len(cells)), 2)
+    differences = {(a, b): pairs(cells[a], cells[b], metric, kept) for a, b in both}
     together = _widths_together(cells, metric, wanted, max(tried, default=1) ** 2 if tried else 1)
     tested: dict[Places, Pair] = {}
     for n in {len(d) for d in differences.values()} - {0}:
@@ -71,7 +73,7 @@ def _widths_together(
     hub = wanted[0][0] if wanted else None
     if hub in measured:
         measured = [hub, *(i for i in measured if i != hub)]
-    keys = list(dict.fromkeys(key for i in measured for key in cells[i].values(metric)))
+    keys = distinct_keys(cells)
     if len(measured) < 2 or len(keys) < 2:
         return {}
     values = np.array([[cells[i].values(metric).get(key, np.nan) for key in keys] for i in measured])

@@ -17,8 +17,8 @@ that a and the reference r share,
   together at `LEVEL` in each of these cases. `tests/report/test_simultaneous.py` measures this, and the
   power, for these and for other laws of noise.
 
-The intervals assume that the seed's luck adds to a run and that noise is not far from normal. Noise of
-two values (a run that collapses or does not) is among the laws tested.
+The intervals assume that the seed's luck adds to a run, and noise that is not far from normal where it is unequal. Noise of two
+values (a run that collapses or does not) is held where all settings toss alike; `docs/report.md` says what is not.
 """
 
 import functools
@@ -32,6 +32,10 @@ STUDIES = 8000
 """Simulated studies a case: the level of C is then known to a standard error of 0.0024. Fewer, but 2000, for large
 studies, so that a case has some `NUMBERS` random numbers."""
 NUMBERS = 4_000_000
+FEWEST = 3
+"""Seeds that two settings must share for an interval: two runs say next to nothing of their scatter."""
+FEWEST_BEYOND = 20
+"""Simulated studies beyond a quantile; what lies further out follows the tail of Student's t."""
 RATIOS = (3.0, 10.0, 100.0)
 """By how many times noise may be larger in the reference or in some settings."""
 
@@ -77,11 +81,12 @@ def half_widths(values: np.ndarray, references: int, level: float = LEVEL) -> np
 
     Returns:
         (references, settings - references), or (settings, settings) without a reference, in the unit of the metric; inf
-        where two settings do not share two seeds.
+        where two settings share fewer than `FEWEST` seeds.
     """
     layout = layout_of(values, references)
-    shown = np.where(layout.mask, values, 0.0)
-    scale = _standard_errors(shown[None], layout)[0]
+    unit = _unit(values)
+    shown = np.where(layout.mask, values / unit, 0.0)
+    scale = unit * _standard_errors(shown[None], layout)[0]
     with np.errstate(invalid="ignore"):
         return np.where(scale > 0, critical_value(layout, level) * scale, scale)
 
@@ -92,20 +97,36 @@ def noise_sd(values: np.ndarray) -> float:
     Arguments:
         values: as for `half_widths`.
     """
-    mask = np.isfinite(values)
-    variances = _variances(np.where(mask, values, 0.0)[None], mask)[0]
-    return float(np.sqrt(np.median(variances[mask.sum(1) > 1])))
+    mask, unit = np.isfinite(values), _unit(values)
+    variances = _variances(np.where(mask, values / unit, 0.0)[None], mask)[0]
+    freedom = mask.sum(1) - 1
+    judged = freedom > 0
+    if not judged.any():
+        return 0.0
+    typical = (
+        stats.chi2.ppf(0.5, freedom[judged]) / freedom[judged]
+    )  # the median of an estimate lies below what it estimates
+    return unit * float(np.sqrt(np.median(variances[judged] / typical)))
+
+
+def _unit(values: np.ndarray) -> float:
+    """The largest distance from the mean, by which values are divided so that no square is lost; 1 where all are equal."""
+    finite = values[np.isfinite(values)]
+    largest = float(np.abs(finite - finite.mean()).max(initial=0.0)) if len(finite) else 0.0
+    return largest if largest > 0 and np.isfinite(largest) else 1.0
 
 
 @functools.lru_cache(256)
 def critical_value(layout: Layout, level: float = LEVEL) -> float:
     """C of the module's formula for one layout: the largest quantile over the cases of unequal noise."""
     noise = _noise(layout, 0)
+    outside = max(1 - level, FEWEST_BEYOND / len(noise))
     worst = 0.0
     for scale in _cases(layout):
         largest = _statistics(noise * scale[:, None], layout).max(axis=(1, 2))
-        worst = max(worst, float(np.quantile(largest, level)))
-    return worst
+        worst = max(worst, float(np.quantile(largest, 1 - outside)))
+    freedom = max(int(layout.mask.sum(1).max()) - 1, 1)
+    return float(worst * (outside / (1 - level)) ** (1 / freedom))
 
 
 @functools.lru_cache(256)
@@ -160,12 +181,12 @@ def _differences(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _standard_errors(values: np.ndarray, layout: Layout) -> np.ndarray:
-    """sqrt((v_a + v_r) / n): (studies, references, others); inf where fewer than two seeds are shared."""
+    """sqrt((v_a + v_r) / n): (studies, references, others); inf where fewer than `FEWEST` seeds are shared."""
     mask, first, others = layout.mask, layout.first, layout.others
     shared = mask[first].astype(float) @ mask[others].T
     v = _raised(_variances(values, mask), mask)
     total = v[:, first, None] + v[:, None, others]
-    return np.where(shared > 1, np.sqrt(total / np.maximum(shared, 1.0)), np.inf)
+    return np.where(shared >= FEWEST, np.sqrt(total / np.maximum(shared, 1.0)), np.inf)
 
 
 def _raised(s2: np.ndarray, mask: np.ndarray) -> np.ndarray:

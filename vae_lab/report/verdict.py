@@ -7,14 +7,14 @@ together (`simultaneous`), so that a study of identical arms makes any claim at 
 first question there is none on the second. Only an interval that excludes zero is a claim.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vae_lab.amounts import counted
 from vae_lab.report.beside import predictions
-from vae_lab.report.cells import Arm, Cell, Study
+from vae_lab.report.cells import Arm, Cell, Runs, Study, distinct_keys
 from vae_lab.report.power import power_of
 from vae_lab.report.simultaneous import half_widths, noise_sd
 from vae_lab.report.statistics import LEVEL, Difference, difference_within
@@ -69,7 +69,8 @@ def compare(study: Study) -> list[Comparison]:
     if not study.remedies:
         return []
     widths = {name: _widths(study, f"test/{name}") for name in ("rate", "nll", "elbo")}
-    return [_against(study, arm, widths) for arm in study.remedies]
+    keys = distinct_keys(settings_compared(study))
+    return [_against(study, arm, widths, keys) for arm in study.remedies]
 
 
 def settings_compared(study: Study) -> tuple[Cell, ...]:
@@ -77,32 +78,34 @@ def settings_compared(study: Study) -> tuple[Cell, ...]:
     with one before count once. Validation and test share the luck of a training, so that what is chosen by the one
     is flattered in the other: a claim about the chosen setting holds over all of them."""
     chosen = study.reference.chosen
-    others = (cell for arm in (study.reference, *study.remedies) for cell in arm.cells if cell is not chosen)
-    distinct = {tuple(sorted(cell.signatures.items())): cell for cell in reversed((chosen, *others))}
-    return tuple(reversed(distinct.values()))
+    remedies = [cell for arm in study.remedies for cell in arm.cells]
+    distinct = {cell.runs: cell for cell in reversed((chosen, *remedies, *study.reference.cells))}
+    cells = tuple(reversed(distinct.values()))
+    ours = [cell for cell in cells if cell.arm == study.reference.name]
+    return (*ours, *(cell for cell in cells if cell.arm != study.reference.name))
 
 
 def _measured(study: Study, metric: str) -> tuple[list[Cell], np.ndarray]:
     """The settings compared that have numbers, and the numbers: (settings, seeds), NaN where a run has none."""
     cells = [cell for cell in settings_compared(study) if cell.values(metric)]
-    keys = list(dict.fromkeys(key for cell in cells for key in cell.values(metric)))
+    keys = distinct_keys(settings_compared(study))
     return cells, np.array([[cell.values(metric).get(key, np.nan) for key in keys] for cell in cells])
 
 
-def _widths(study: Study, metric: str) -> dict[int, float]:
-    """Half of the interval of each setting against the chosen reference, by the identity of its cell."""
+def _widths(study: Study, metric: str) -> dict[Runs, float]:
+    """Half of the interval of each setting against the chosen reference, by its runs."""
     cells, values = _measured(study, metric)
     references = sum(cell.arm == study.reference.name for cell in cells)
     if not references or references == len(cells) or cells[0] is not study.reference.chosen:
         return {}
     halves = half_widths(values, references)[0]
-    return {id(cell): float(half) for cell, half in zip(cells[references:], halves, strict=True)}
+    return {cell.runs: float(half) for cell, half in zip(cells[references:], halves, strict=True)}
 
 
-def _against(study: Study, arm: Arm, widths: Mapping[str, Mapping[int, float]]) -> Comparison:
+def _against(study: Study, arm: Arm, widths: Mapping[str, Mapping[Runs, float]], keys: Collection[str]) -> Comparison:
     reference, leads = study.reference.chosen, study.leads_with_likelihood
     rate, nll, elbo = (
-        difference_within(pairs(arm.chosen, reference, f"test/{name}"), widths[name].get(id(arm.chosen)))
+        difference_within(pairs(arm.chosen, reference, f"test/{name}", keys), widths[name].get(arm.chosen.runs))
         for name in ("rate", "nll", "elbo")
     )
     loose = _looseness(arm.chosen, reference)
@@ -113,11 +116,11 @@ def _against(study: Study, arm: Arm, widths: Mapping[str, Mapping[int, float]]) 
     return Comparison(arm, rate, cost if rate.is_shown else cost.unasked, measure, loose)
 
 
-def pairs(ours: Cell, theirs: Cell, metric: str) -> list[float]:
-    """Differences over the seeds that both completed, one a distinct pair of runs."""
+def pairs(ours: Cell, theirs: Cell, metric: str, keys: Collection[str] | None = None) -> list[float]:
+    """Differences over the seeds that both completed, of `keys` or, without them, of those with distinct runs."""
+    kept = distinct_keys((ours, theirs)) if keys is None else keys
     a, b = ours.values(metric), theirs.values(metric)
-    distinct = {(ours.signatures[key], theirs.signatures[key]): a[key] - b[key] for key in a if key in b}
-    return list(distinct.values())
+    return [a[key] - b[key] for key in a if key in b and key in kept]
 
 
 def _looseness(*cells: Cell) -> float | None:
@@ -254,7 +257,9 @@ def _claims(study: Study, comparisons: Sequence[Comparison]) -> list[Statement |
         _listed(f"Shown to {keep} {less} than {name}", worse, _describe),
         _listed(f"No difference in {what} from {name} shown", same, _describe),
         _listed(
-            "No claim, for want of two pairs of runs that differ", rest, lambda c: f"{c.arm.label} (n={c.first.n})"
+            "No claim, for want of three pairs of runs whose differences vary",
+            rest,
+            lambda c: f"{c.arm.label} (n={c.first.n})",
         ),
     ]
 
@@ -331,7 +336,9 @@ def _power(study: Study, comparisons: Sequence[Comparison]) -> Statement | None:
         return None
     metric = f"test/{comparisons[0].measure.lower()}" if study.leads_with_likelihood else "test/rate"
     cells, values = _measured(study, metric)
-    seeds = max(c.first.n for c in comparisons)
+    runs = min(c.first.n for c in comparisons if c.first.low is not None)
     references = sum(cell.arm == study.reference.name for cell in cells)
-    text = power_of(len(cells), references, seeds, noise_sd(values))
-    return Statement(f"Power in {metric}: {text}", is_aside=True)
+    sd = noise_sd(values)
+    if not sd > 0:
+        return None
+    return Statement(f"Power in {metric}: {power_of(len(cells), references, runs, sd)}", is_aside=True)
