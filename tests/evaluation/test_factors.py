@@ -163,7 +163,7 @@ def test_a_rotation_by_45_degrees_is_what_theory_says() -> None:
 def test_noise_of_a_code_is_no_lack_of_disentanglement(spread: float) -> None:
     """Code j is factor j and noise: it says something of that factor alone, and no other code does. Another scale of a code and
     codes of noise beside it are nothing to that."""
-    codes = np.hstack([(GRID + spread * noise(3)) * [1.0, -5.0, 0.1], noise(3, seed=1)])
+    codes = np.hstack([(GRID + spread * noise(3)) * [1.0, -5.0, 1e-12], noise(3, seed=1)])
     found = dci(codes, GRID)
     assert found.disentanglement > 0.97
     assert found.completeness > 0.97

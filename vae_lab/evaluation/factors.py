@@ -118,6 +118,8 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> DCI:
     from sklearn.ensemble import RandomForestClassifier
 
     train, test = _parts(len(codes), seed, "dci")
+    spread = codes.std(0)
+    codes = (codes - codes.mean(0)) / np.where(spread > 0, spread, 1.0)  # trees tell nothing below 1e-7 apart
     rng = np.random.default_rng(stream_seed(seed, "dci orders"))
     right, importance = [], []
     for j, factor in enumerate(factors.T):

@@ -29,7 +29,8 @@ class Trend:
     """How a validation curve ends: the rise over the last fifth of training by a fitted line, and its standard error.
 
     It is a warning, which had better come once too often: of curves that have converged with noise of a nat, 8 % seem to
-    rise (and as many to fall) where 8 validations were logged, 4 % at 40; under a cosine or steps no more (`tests/report`)."""
+    rise (and as many to fall) where 8 validations were logged, 4 % at 40; under a cosine or steps no more (`tests/report`), where the
+    noise of the weights follows the rate at once. Where it dies out slowly after a step, a converged run may be named."""
 
     rise: float
     error: float
