@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "vae_lab"
 
 FLOORS = {
-    "settings": 0, "annotations": 0, "subnormals": 0, "amounts": 0, "traits": 0, "errors": 0, "metrics": 0, "yaml_text": 0, "shapes": 0, "records": 0, "csv_text": 0, "distributions": 0, "estimators": 0,
+    "settings": 0, "annotations": 0, "subnormals": 0, "amounts": 0, "traits": 0, "errors": 0, "metrics": 0, "yaml_text": 0, "shapes": 0, "records": 0, "csv_text": 0, "links": 0, "distributions": 0, "estimators": 0,
     "models": 1,
     "objectives": 2, "data": 2,
     "training": 3, "evaluation": 3,

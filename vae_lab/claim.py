@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from vae_lab.links import refuse_links_out
+
 CLAIM = ".lease"
 LEASE = 60.0
 """Seconds without a sign of life after which another host may take a run over."""
@@ -45,9 +47,11 @@ def claim(run: Path, on_wait: str = "", wait: bool = True) -> Iterator[Claim]:
 
     Arguments:
         on_wait: what to say before waiting for another holder.
-        wait: whether to wait. Errors: `Held` if not, and another process has it.
+        wait: whether to wait. Errors: `Held` if not, and another process has it; `RequestError` where a part of the run
+            is a link out of it.
     """
     run.mkdir(parents=True, exist_ok=True)
+    refuse_links_out(run)
     lease = SoftFileLease(run / CLAIM, lease_duration=LEASE, poll_interval=0.2)
     try:
         _acquire(lease, on_wait, wait)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_lab.claim import is_claimed
+from vae_lab.links import leads_out
 from vae_lab.records import Plan, Result, Search, Used, loads
 from vae_lab.shapes import mistake
 
@@ -93,13 +94,6 @@ def step_of(text: str) -> int:
 
 class Damaged(Exception):
     """A file of a run directory that cannot be what was written there."""
-
-
-def leads_out(file: Path, home: Path) -> bool:
-    """Checks a file for links out of the folder that it belongs to: in a folder from a stranger they could point at anything
-    that the person who reads it may read."""
-    linked = os.path.islink(file) or (file.parent != home and os.path.islink(file.parent))
-    return linked and not file.resolve().is_relative_to(home.resolve())
 
 
 def read_text(file: Path, home: Path) -> str:

@@ -117,6 +117,10 @@ def _check_defaults(file: Path, entries: Any, groups: Mapping[str, Any]) -> None
             raise RequestError(
                 f"{file}: defaults: {entry!r} given; one group an entry, as in override /dataset: digits"
             )
+        if not isinstance(key, str):
+            raise RequestError(
+                f"{file}: defaults: {key!r} given; a study chooses options, as in override /dataset: digits"
+            )
         if key in ("override /hydra/launcher", "override hydra/launcher"):
             _check_launcher(f"{file}: defaults: {key}", value)
         elif key not in allowed:

@@ -16,10 +16,11 @@ from vae_lab.errors import RequestError, listed, nearest
 from vae_lab.metrics import better
 from vae_lab.options import folders, groups
 from vae_lab.places import packaged
+from vae_lab.quoting import quoted
 from vae_lab.records import Facts
 from vae_lab.shapes import mistake
 from vae_lab.stranger import check_content
-from vae_lab.yaml_text import BadYaml, read_yaml
+from vae_lab.yaml_text import BadYaml, parse_yaml, read_yaml
 
 _KEYS = {"study", "arms", "over"}
 _STUDY_KEYS = {"name", "question", "reference", "controls", "published", "predicted", "budget", "select", "primary"}
@@ -93,9 +94,20 @@ def read_study(name: str, config_dir: str | None = None) -> Study:
     _check(file, content)
     check_content(file, content, known_groups)
     points = [point for arm, grid in content["arms"].items() for point in _points(arm, grid or {})]
+    _check_names(file, points)
     for point in points:
         _check_point(file, point, known_groups)
     return Study(file, content, points)
+
+
+def _check_names(file: Path, points: list[Point]) -> None:
+    """Refuses two points of one name: the first would be lost."""
+    arms: dict[str, str] = {}
+    for point in points:
+        if point.name in arms:
+            both = f"arms {arms[point.name]} and {point.arm}" if arms[point.name] != point.arm else f"arm {point.arm}"
+            raise RequestError(f"{file}: {both}: two points have the name {point.name}; name the arm otherwise")
+        arms[point.name] = point.arm
 
 
 def _check(file: Path, content: Any) -> None:
@@ -149,6 +161,8 @@ def _check_shape(file: Path, content: dict[str, Any]) -> None:
     for arm, grid in content["arms"].items():
         if not re.fullmatch(r"\w[\w.-]*", str(arm)):
             raise RequestError(f"{file}: arms.{arm}: an arm is named by letters, digits, _, - and .")
+        if not isinstance(parse_yaml(str(arm), get_yaml_loader()), str):
+            raise RequestError(f"{file}: arms.{arm}: reads as no name but a value; name it otherwise, as in arm_{arm}")
         if not isinstance(grid, dict | None):
             raise RequestError(f"{file}: arms.{arm}: {grid!r} given; must be keys with values")
     for place, grid in {
@@ -171,8 +185,11 @@ def _points(arm: str, grid: Mapping[str, Any]) -> Iterator[Point]:
 
 def _word(value: Any) -> str:
     """A value as it is written on the command line."""
-    plain = isinstance(value, str) and re.fullmatch(r"[\w./:+-]+", value)
-    return str(value) if plain else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./:+-]+", value) else quoted(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_word, value))}]"
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _check_point(file: Path, point: Point, known: dict[str, list[str]]) -> None:

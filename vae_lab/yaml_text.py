@@ -14,6 +14,9 @@ MOST_REPEATED = 10_000
 DEEPEST = 100
 """Levels of nesting; libyaml's own loader ends the process at some ten thousand."""
 
+LONGEST = 1024
+"""Bits of a whole number."""
+
 SAFE: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
 _RESOLVER = yaml.resolver.Resolver()
 _BUILDING = (
@@ -56,11 +59,23 @@ def parse_yaml(text: str, loader: Any = SAFE, unique: bool = True) -> Any:
     """
     try:
         _check(text, unique)
-        return yaml.load(text, loader)
+        return _plain(yaml.load(text, loader))
     except BadYaml:
         raise
     except (yaml.YAMLError, ValueError, *_BUILDING) as error:
         raise BadYaml(_fault(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value that is plain, down to its parts. Errors: `BadYaml` for sets, pairs, bytes and endless numbers."""
+    if isinstance(value, (set, tuple, bytes)):
+        raise BadYaml(f"a {type(value).__name__} given; a setting is a word, a number, a list or keys with values")
+    if isinstance(value, int) and value.bit_length() > LONGEST:
+        raise BadYaml(f"a whole number of more than {LONGEST} bits given")
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    for part in parts if isinstance(parts, list) else ():
+        _plain(part)
+    return value
 
 
 def _fault(error: Exception) -> str:

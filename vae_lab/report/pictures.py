@@ -2,8 +2,8 @@
 
 import base64
 
+from vae_lab.links import leads_out
 from vae_lab.report.cells import Arm, Row
-from vae_lab.store import leads_out
 
 PICTURES = {
     "originals": "originals",

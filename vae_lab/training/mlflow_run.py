@@ -13,6 +13,7 @@ from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
 from pytorch_lightning.loggers import MLFlowLogger
 
+from vae_lab.links import pictures_in
 from vae_lab.training.tracker import NONE, LastStep, LoggerBackend, checkpoint
 
 SIGNATURE = "vae_lab.signature"
@@ -114,7 +115,7 @@ class MLflowRun(LoggerBackend):
     def report(self, result: Mapping[str, Any], run_dir: Path) -> None:
         super().report(result, run_dir)
         client, run = self._client(), self.logger.version
-        for file in sorted((run_dir / "figures").glob("*.png")):
+        for file in pictures_in(run_dir):
             client.log_artifact(run, str(file), "figures")
         if self._log_model:
             client.log_artifact(run, str(checkpoint(result, run_dir)), "checkpoints")

@@ -11,6 +11,7 @@ from typing import Any
 import wandb
 from wandb.util import get_core_path
 
+from vae_lab.links import pictures_in
 from vae_lab.training.tracker import NONE, LastStep, checkpoint
 
 PER_DIMENSION = "val/rate_per_dimension/"
@@ -57,9 +58,7 @@ class WandbRun:
         self._run.log(data | histogram(PER_DIMENSION.rstrip("/"), rates), step=step)
 
     def report(self, result: Mapping[str, Any], run_dir: Path) -> None:
-        final: dict[str, Any] = {
-            f"figures/{file.stem}": wandb.Image(str(file)) for file in sorted((run_dir / "figures").glob("*.png"))
-        }
+        final: dict[str, Any] = {f"figures/{file.stem}": wandb.Image(str(file)) for file in pictures_in(run_dir)}
         final |= histogram("test/rate_per_dimension", result["details"]["test"]["rate_per_dimension"])
         self._run.log(
             final, step=result["timing"]["steps"], commit=True
