@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import STARTED, STUDY, Lab, Said, end_started, write_study
 
-from vae_lab import cli
+from vae_lab import cli, stages
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
@@ -22,6 +22,12 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No tracker reaches out."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage is long enough to be told, however busy the machine: what a command says does not depend on that."""
+    monkeypatch.setattr(stages, "PATIENCE", 3600.0)
 
 
 @pytest.fixture(autouse=True)

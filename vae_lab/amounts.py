@@ -2,7 +2,7 @@
 
 
 def visible(text: str) -> str:
-    """Returns a text with everything written out that is no letter, sign or end of line: a terminal obeys control
+    r"""Returns a text with everything written out that is no letter, sign or end of line: a terminal obeys control
     characters, and a stored text may hold any.
 
     Example:

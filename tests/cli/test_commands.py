@@ -16,7 +16,7 @@ USAGE = "vae-lab: a laboratory for variational autoencoders\n"
 MISTAKES = [
     (
         "trian",
-        "trian: no such command; there are check, denoise, evaluate, factors, interpolate, ls, map, options, probe, reconstruct, report, sample, score, semi_supervised, study, sweep-yaml, train, traverse (did you mean 'train'?)",
+        "trian: no such command; there are check, denoise, encode, evaluate, factors, interpolate, ls, map, options, probe, reconstruct, report, sample, score, semi_supervised, study, sweep-yaml, train, traverse (did you mean 'train'?)",
     ),
     ("study", "study: which one? There are collapse_digits, collapse_mitigations, linear_truth"),
     ("study nosuch", "nosuch: no such study; there are collapse_digits, collapse_mitigations, linear_truth"),

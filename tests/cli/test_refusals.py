@@ -88,7 +88,7 @@ VALUES = [
     ("latent_dim=0", "latent_dim: 0 given; must be a whole number, at least 1"),
     ("latent_dim=2.5", "latent_dim: 2.5 given; must be a whole number, at least 1"),
     ("threads=0", "threads: 0 given; must be a whole number, at least 1"),
-    ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be a whole number, at least 1"),
+    ("evaluation.nll_samples=0", "evaluation.nll_samples: 0 given; must be a whole number, at least 1, at most 10000000"),
     ("evaluation.checkpoint=beste", "evaluation.checkpoint: 'beste' given; must be one of last, best (did you mean 'best'?)"),
     ("beta=linear beta.warmup=0", "beta.warmup: 0 given; must be a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),
     ("beta=linear beta.warmup=2.5", "beta.warmup: 2.5 given; must be a whole number of updates, at least 1, or a fraction of the run, above 0, at most 1"),

@@ -126,3 +126,11 @@ def test_a_run_that_diverged_names_its_cause(
     assert f". {cause}" in said.err.splitlines()[-1]
     (file,) = Path("runs/solo").glob("*/result.json")
     assert f". {cause}" in json.loads(file.read_text())["error"]
+
+
+@pytest.mark.parametrize("kind", ["real"])
+def test_bits_that_are_served_as_numbers_are_looked_at_as_zeros_and_ones(kind: str, in_tmp: Path, lab: Lab) -> None:
+    np.save("x.npy", np.random.default_rng(0).random((40, 3, 4)) > 0.5)
+    path = ["dataset=arrays", "dataset.path=x.npy", f"dataset.kind={kind}", "likelihood=gaussian_shared"]
+    said = lab("check", *path)
+    assert (said.code, said.err) == (0, "")

@@ -13,7 +13,8 @@ FAR = 30.0
 def some(x: np.ndarray) -> np.ndarray:
     """At most `ROWS` examples of x, evenly spaced, (m, d)."""
     rows = x[:: -(-len(x) // ROWS)]
-    return rows.reshape(len(rows), -1)
+    flat = rows.reshape(len(rows), -1)
+    return flat.astype(np.uint8) if flat.dtype == bool else flat
 
 
 def rounding(x: np.ndarray) -> np.ndarray:
