@@ -40,7 +40,6 @@ def test_a_picture_that_is_a_link_out_is_none_of_the_run(tmp_path: Path) -> None
     ("arms", "said"),
     [
         ("{plain: {latent_dim: [3]}, plain-3: {latent_dim: 5}}", "arms plain and plain-3: two points have the name plain-3"),
-        ("{plain: {optimizer.lr: [0.1, 0.10]}}", "arm plain: two points have the name plain-0.1"),
         ("{plain: {}, 2024: {}}", "arms.2024: reads as no name but a value; name it otherwise, as in arm_2024"),
         ("{plain: !!set {a, b}}", "a set given; a setting is a word, a number, a list or keys with values"),
     ],

@@ -103,8 +103,9 @@ def read_study(name: str, config_dir: str | None = None) -> Study:
 def _check_names(file: Path, points: list[Point]) -> None:
     """Refuses two points of one name: the first would be lost."""
     arms: dict[str, str] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for point in points:
-        if point.name in arms:
+        if settings.setdefault(point.name, dict(point.settings)) != point.settings:
             both = f"arms {arms[point.name]} and {point.arm}" if arms[point.name] != point.arm else f"arm {point.arm}"
             raise RequestError(f"{file}: {both}: two points have the name {point.name}; name the arm otherwise")
         arms[point.name] = point.arm
