@@ -454,6 +454,39 @@ def test_a_class_that_is_called_train(folder: Folder) -> None:
     assert Images(str(path), splits=False).label_names == data.label_names
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cars_train", "cars_test"),
+        ("images_train", "images_val"),
+        ("trainA", "trainB", "testA", "testB"),
+        ("train-1", "train-2", "test"),
+        ("a/b/train/cat", "a/b/test/cat"),
+    ],
+)
+def test_folders_called_after_splits_are_no_classes(names: tuple[str, ...], folder: Folder) -> None:
+    """Their test pictures would be in train."""
+    path = folder([file for name in names for file in numbered(8, f"{name}/")])
+    with pytest.raises(DataError, match="called after splits: put the pictures into train, val and test there"):
+        Images(str(path)).spec()
+    assert sum(Images(str(path), splits=False).spec().sizes.values()) == 8 * len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (("cat", "dog", "test"), "the folder test is taken for a class, since cat, dog beside it are no splits"),
+        (("cat/train", "cat/test", "dog/x"), "the folders test, train are not read as splits, since x beside them are no splits"),
+        (("trainer", "boots"), None),
+    ],
+)  # fmt: skip
+def test_what_may_be_a_split_and_is_not_taken_for_one_is_said(
+    names: tuple[str, ...], line: str | None, folder: Folder
+) -> None:
+    path = folder([file for name in names for file in numbered(8, f"{name}/")])
+    assert Images(str(path)).cautions() == ([line] if line else [])
+
+
 def test_photographs_are_not_taken_at_their_full_size_unasked(folder: Folder) -> None:
     path = folder([], **{f"p{i}": pixels(300, 200) for i in range(9)})
     with pytest.raises(

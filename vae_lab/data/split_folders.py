@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vae_lab.data.dataset import SPLITS, DataError
-from vae_lab.data.splits import spelled, split_of
+from vae_lab.data.splits import hinted, spelled, split_of
 
 Folders = Sequence[tuple[str, ...]]
 AS_CLASSES = "dataset.splits=false takes every folder for a class"
@@ -41,10 +41,29 @@ def layout(names: Sequence[str], splits: bool, where: object) -> Layout:
     second = {one[1] if len(one) > 1 else "" for one in folders}
     if splits and len(second) > 1 and {"train"} < {split_of(name) for name in second} <= {*SPLITS}:
         return _layout(folders, 1)
-    lone = [name for name in first if split_of(name) == "train"] if splits else []
-    others = ", ".join(name for name in first if name not in lone)
-    line = f"the folder {lone[0]} is taken for a class, since {others} beside it are no splits" if lone else ""
-    return Layout([], [one[:1] for one in folders], line)
+    return Layout([], [one[:1] for one in folders], _taken_for_classes(folders, where) if splits else "")
+
+
+def _taken_for_classes(folders: Folders, where: object) -> str:
+    """Names in a line the folders that may be splits and are not taken for any; empty where there are none. Raises DataError
+    where all folders of a level are called after splits, train among them: no class is."""
+    for level in range(max(map(len, folders), default=0)):
+        names = sorted({one[level] for one in folders if len(one) > level})
+        of = {name: split for name in names if (split := split_of(name) or hinted(name))}
+        told = ", ".join(list(of)[:6]) + (", ..." if len(of) > 6 else "")
+        if len(of) == len(names) and len({*of.values()}) > 1 and "train" in of.values():
+            raise DataError(
+                f"{where} has the folders {told}, called after splits: put the pictures into train, val and test there, with "
+                f"their classes in them; {AS_CLASSES}"
+            )
+        if of:
+            one = "the folder {} is" if len(of) == 1 else "the folders {} are"
+            how = f"taken for a class{'es' * (len(of) > 1)}" if level == 0 else "not read as splits"
+            others = ", ".join(name for name in names if name not in of)
+            them = "it" if len(of) == 1 else "them"
+            why = f", since {others} beside {them} are no splits" if others else ""
+            return f"{one.format(told)} {how}{why}"
+    return ""
 
 
 def _are_splits(first: Sequence[str], where: object) -> bool:

@@ -29,6 +29,18 @@ def split_of(name: str) -> str | None:
     return _WORDS.get(_AFTER.sub("", _AROUND.sub("", name.lower())))
 
 
+def hinted(name: str) -> str | None:
+    """The split whose word begins or ends a name, or None.
+
+    Example:
+        >>> [hinted(name) for name in ("cars_train", "testA", "val-2", "trainer", "bus")]
+        ['train', 'test', 'val', None, None]
+    """
+    words = [re.sub(r"(?<=[a-z])[A-Z]$", "", word).lower() for word in re.findall(r"[^\W\d_]+", name)]
+    ends = (split for word in (words[0], words[-1]) if (split := _WORDS.get(word))) if words else iter(())
+    return next(ends, None)
+
+
 def spelled(names: Iterable[str]) -> str:
     """The names that stand for each split, in one line; a split that none stands for is drawn from train.
 
