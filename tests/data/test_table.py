@@ -527,6 +527,26 @@ def test_a_value_far_from_all_others_is_named_by_row_and_column(value: float, co
     assert len(x) == 32
 
 
+@pytest.mark.parametrize(
+    ("marks", "lines"),
+    [
+        ((999, -999), {"999", "-999"}),
+        ((1e30, -1e30), {"1e+30", "-1e+30"}),
+        ((-9998, -9999), {"-9998", "-9999"}),
+        ((-99, -98, -97), {"-99", "-98", "-97"}),
+    ],
+)
+def test_marks_do_not_hide_each_other(marks: tuple[float, ...], lines: set[str], csv: Write) -> None:
+    said = cautions(csv, d=[*COLUMNS["a"][: -len(marks)], *marks])
+    assert {line.split(" has ")[1].split(" in ")[0] for line in said if line.startswith("column d has ")} == lines
+
+
+def test_a_mark_in_a_constant_column_is_named_and_a_rare_one_is_not(csv: Write) -> None:
+    n = len(COLUMNS["a"])
+    said = cautions(csv, d=[5.0] * (n - 2) + [-999, -999], e=[0.0] * (n - 2) + [1.0, 1.0])
+    assert [line.split(" (")[0] for line in said] == [f"column d has -999 in line {n}"]
+
+
 def test_several_marks_of_missing_values_are_each_named(csv: Write) -> None:
     column = [*COLUMNS["a"][:-3], -999, -9999, 1e30]
     lines = cautions(csv, d=column)
