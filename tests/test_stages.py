@@ -27,7 +27,7 @@ def test_lines_come_ever_rarer_and_say_how_far_and_how_long() -> None:
     said: list[str] = []
     clock = SimpleNamespace(now=0.0)
     progress = Progress(said.append, "seed=0", now=lambda: clock.now)
-    progress.on_train_start(SimpleNamespace(max_epochs=-1), module(100))  # type: ignore[arg-type]
+    progress.on_train_start(SimpleNamespace(max_epochs=-1, max_steps=100), module(100))  # type: ignore[arg-type]
     at = []
     for updates in range(101, 1001):
         clock.now += 1.0
@@ -83,3 +83,8 @@ def test_a_bar_on_a_terminal_ends_with_the_run(limit: str, tmp_path: Path, monke
     words = [word for word in TINY if not word.startswith("trainer.max_steps")]
     train(compose(*words, limit, f"runs_dir={tmp_path}"), progress=True)
     assert totals == [(12, 12)]
+
+
+def test_of_two_limits_the_start_names_epochs_only_where_they_end_the_run(lab: Lab, in_tmp: Path) -> None:
+    both = [*TINY, "trainer.max_epochs=600"]  # and max_steps=12
+    assert "trains 12 updates\n" in lab("train", *both).out

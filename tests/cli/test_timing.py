@@ -104,7 +104,7 @@ def test_data_that_are_bad_beyond_their_header_are_one_line(lab: Lab, in_tmp: Pa
 
 
 def test_a_search_has_no_run_to_time(lab: Lab, in_tmp: Path) -> None:
-    said = lab("check", "-m", *TINY, "hydra/sweeper=optuna", "seed=0,1", "--time")
+    said = lab("check", "-m", *TINY, "hydra/sweeper=optuna", "study.name=quest", "seed=0,1", "--time")
     assert said.code == 2
     assert said.err.endswith(
         "vae-lab: check: --time times a run, and a search has none before it begins; leave out -m\n"

@@ -71,3 +71,10 @@ def is_number(text: str) -> bool:
         return isinstance(float(text), float)
     except ValueError:
         return False
+
+
+def test_control_characters_of_a_plan_are_written_out_on_the_page(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, {"vanilla": [Truth(1.7)], "good": [Truth(6.0)]}, name="made\x1b[31m\u202eup")
+    page = report.build(folder).html
+    assert "made\\x1b[31m\\u202eup" in page
+    assert not {"\x1b", "\u202e"} & {*page.split("<script")[0]}

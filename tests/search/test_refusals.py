@@ -196,3 +196,10 @@ def test_a_single_run_that_is_no_search_has_one_metric_or_several(search: Search
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert said.err.startswith("vae-lab: optimized_metric")
     assert search(line=["check", *TINY, "optimized_metric=[val/elbo,val/nll]"]).code == 0
+
+
+def test_a_search_without_a_name_is_refused(lab: Lab, in_tmp: Path) -> None:
+    said = lab("train", "-m", *TINY, "hydra/sweeper=optuna", "seed=1,2")
+    assert said.code == 2
+    assert said.err == "vae-lab: a search needs a name of its own: study.name=NAME (solo is where single runs are)\n"
+    assert not (in_tmp / "runs" / "solo").exists()

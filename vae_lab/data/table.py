@@ -125,6 +125,8 @@ class Table(Dataset):
                 f"{self.path}: the train split has one and the same value in all of {shown(constant)}{large}, and so no scale to "
                 f"standardise by: {one_of(ways)}"
             )
+        if not train.shape[1]:  # nothing but categories
+            return train.new_zeros(0), train.new_ones(0)
         unit = torch.ldexp(torch.ones_like(train[0]), torch.frexp(train.abs().max(0).values).exponent)
         part = train / unit  # by a power of 2, which is exact: else a square of 1e-170 is 0
         return part.mean(0) * unit, part.std(0, correction=0) * unit

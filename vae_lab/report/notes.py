@@ -1,6 +1,6 @@
 """What a reader must know before trusting the numbers: anything in which the runs were not alike, or not done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from vae_lab.amounts import counted
 from vae_lab.metrics import information_doubt
@@ -189,7 +189,8 @@ def _requests(study: Study) -> Iterator[str]:
 
 
 def _units(study: Study) -> Iterator[str]:
-    if any((row.settings.get("spec") or {}).get("log_units") for row in study.runs):
+    specs = [spec for row in study.runs if isinstance(spec := row.settings.get("spec"), Mapping)]
+    if any(spec.get("log_units") for spec in specs):
         yield (
             "The tables are standardised: nats are of x in the units of the file; likelihood.sigma, the sd of noise, and errors "
             "and lengths in x are in standard deviations of a column."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from vae_lab.amounts import counted, duration
+from vae_lab.amounts import counted, duration, visible
 from vae_lab.report import words
 from vae_lab.report.beside import predictions, published
 from vae_lab.report.cells import Arm, Cell, Row, Study
@@ -53,6 +53,7 @@ def _template() -> Template:
     jinja = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -34,6 +34,9 @@ DEATHS = 3
 PLACE = "place"
 """The attribute of a trial that says which of the `n_trials` it is, whatever number it has after kills and retries."""
 
+SOLO = "solo"
+"""The study of runs that are in none."""
+
 Outcome = float | list[float] | None | Exception
 """What became of a trial: the value of its objective (or of each), None if it was pruned, or why it failed."""
 
@@ -290,6 +293,8 @@ def check_folder(settings: Settings, folder: Path) -> None:
             f"hydra.sweeper.study_name: {settings.study_name} is a study, and {folder} its folder; give the search a name of "
             "its own (study.name=NAME)"
         )
+    if settings.study_name == SOLO and not (folder / JOURNAL).exists() and not read_search(folder):
+        raise RequestError(f"a search needs a name of its own: study.name=NAME ({SOLO} is where single runs are)")
     kept, by_default = _kept_in(settings), {"storage": JOURNAL} if (folder / JOURNAL).exists() else {}
     noted = (read_search(folder) or by_default).get("storage", kept)
     if noted != kept:

@@ -41,7 +41,8 @@ class Progress(pl.Callback):
         self._began, self._first = self._now(), pl_module.updates
         self._wait, self._due = FIRST, self._began + FIRST
         since = f", from update {self._first} on" if self._first else ""
-        epochs = f" ({counted(ends, 'epoch')})" if (ends := trainer.max_epochs or 0) > 0 else ""
+        by_steps = trainer.max_steps == pl_module.total_updates
+        epochs = f" ({counted(ends, 'epoch')})" if (ends := trainer.max_epochs or 0) > 0 and not by_steps else ""
         self._tell(f"trains {pl_module.total_updates} updates{epochs}{since}", self._start and self._bar is None)
         if self._bar is not None:
             self._bar.start()
