@@ -80,9 +80,21 @@ def _compose(overrides: list[str], named: Sequence[str], **how: Any) -> DictConf
     path = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in named)}]"] if named else []
     try:
         return hydra_compose("config", [*overrides, *path], **how)
-    except _COMPOSING as error:  # some of Hydra's are ValueErrors
+    except (*_COMPOSING, TypeError, IndexError) as error:  # some of Hydra's are ValueErrors
+        _refuse_items(overrides, error)
         check_readable(given(overrides), named)
         raise RequestError(_explain(error, overrides, named)) from error
+
+
+def _refuse_items(overrides: list[str], error: Exception) -> None:
+    """Refuses a word for one item of a list, where Hydra could do nothing with it. Errors: `RequestError`."""
+    said = f"{error} {error.__cause__} {error.__context__}"
+    into_list = isinstance(error, TypeError) or re.search(r"list index|list indices|literal for int\(\)", said)
+    for word in overrides if into_list else ():
+        key = word.lstrip("+~").partition("=")[0]
+        parent, _, item = key.rpartition(".")
+        if parent and (re.fullmatch(r"-?\d+", item) or f"10: '{item}'" in said):
+            raise RequestError(f"{key}: a list is set as a whole, as in {parent}=[1,2]") from error
 
 
 def sweeper_settings(overrides: list[str], config_dir: str | None) -> dict[str, Any]:
