@@ -113,9 +113,9 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
     return {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.glob("**/result.json"))}
 
 
-def updates(folder: Path) -> int:
+def updates(folder: Path, ledger: str = "runs/*/*/.ledger") -> int:
     """The updates taken so far by all runs below a folder."""
-    ledgers = [file.read_bytes() for file in folder.glob("runs/*/*/.ledger")]
+    ledgers = [file.read_bytes() for file in folder.glob(ledger)]
     return sum(struct.unpack_from("<q", content)[0] for content in ledgers if content)
 
 

@@ -34,19 +34,28 @@ def ended(folder: Path) -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/result.json")}
 
 
+def is_under_way(folder: Path) -> bool:
+    """Whether a run is in the first half of its training, so that the death of its worker interrupts it."""
+    runs = [run for run in folder.glob("runs/*/*") if not (run / "result.json").exists()]
+    return any(0 < updates(run, ".ledger") < STEPS // 2 for run in runs)
+
+
 def killed_again_and_again(folder: Path, words: list[str], runs: int, kills: int) -> dict[str, int]:
     """Runs the study to its end through so many kills; when each result was first seen."""
     process, seen, chance = start(folder, *words), dict[str, int](), random.Random(kills)
     every = STEPS * runs // (kills + 2)  # so that all kills fall within the study
-    for _ in range(kills):
+    for number in range(kills):
         deadline, due = time.monotonic() + 600, updates(folder) + chance.randint(1, every)
-        while updates(folder) < due:
+        while updates(folder) < due or (number == 0 and not is_under_way(folder)):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             seen = ended(folder) | seen
             time.sleep(0.005)
         victims = workers(process)
-        if not victims or chance.random() < 0.3:
+        if number == 0:  # one of them is at the run under way; the launch goes on without them
+            for victim in victims:
+                os.kill(victim, signal.SIGKILL)
+        elif not victims or chance.random() < 0.3:
             process.kill()
             process.communicate()
             check_alone(process)
